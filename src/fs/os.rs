@@ -132,12 +132,12 @@ impl Directory for OsDirectory {
     }
 
     fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
-        self.openat(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
+        self.openat(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn create_unnamed(&self) -> io::Result<Box<dyn DirectoryFile>> {
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, ".", flags, OWNER_ONLY)?;
         // It gets its name by `/proc`, which need not be there.
         let (held, found) = (rustix::fs::fstat(&fd)?, rustix::fs::stat(proc_path(&fd))?);

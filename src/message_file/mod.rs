@@ -7,11 +7,12 @@ mod message;
 mod operations;
 mod options;
 pub(crate) mod paths;
+pub(crate) mod reencrypt;
 pub(crate) mod rewrap;
 pub(crate) mod transcode;
 
 pub use error::MessageFileError;
 pub use message::MessageFile;
-pub use operations::{add_slot, decrypt, encrypt, remove_name, replace_header, rewrap};
+pub use operations::{add_slot, decrypt, encrypt, reencrypt, remove_name, replace_header, rewrap};
 pub use options::NewFileOptions;
 pub use rewrap::{FileChange, FileRewrap};

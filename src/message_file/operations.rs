@@ -1,6 +1,7 @@
 //! The operations on messages in files.
 
 use super::paths::MessagePaths;
+use super::reencrypt::reencrypt_file;
 use super::rewrap::{change_header, rewrap_file};
 use super::transcode::{self, Target};
 use super::{FileChange, FileRewrap, NewFileOptions};
@@ -10,6 +11,7 @@ use crate::error::Error;
 use crate::format::Header;
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
+use crate::stream::StreamEncryptor;
 use std::path::Path;
 
 #[cfg(doc)]
@@ -181,6 +183,53 @@ pub fn replace_header<K: Keyring, R: RandomSource>(
     };
     let (change, is_old) = change_header(envelope, &paths, replacement)?;
     Ok(is_old.then_some(change))
+}
+
+/// Encrypts the message in the file at `path` again, under the data key of `new`, if its header is still `old`.
+/// Returns whether it was; if not, nothing was changed.
+///
+/// For what a [`rewrap`] does not mend: a data key that leaked, a version that leaked with old headers, a suite. `new` is
+/// [`Envelope::stream_encryptor`] with the same associated data, before any output; its
+/// [`header`](StreamEncryptor::header) is that of the file afterwards. `envelope` opens both.
+///
+/// Memory is constant. The new message is written to a file without a name in the same directory, as by [`encrypt`], decrypted
+/// from there, synced, and renamed over the old one, which is whole until then. Owner, group, mode and access
+/// control list stay; other extended attributes do not. The file is locked meanwhile, as by [`rewrap`], and needs as much
+/// room again. Readers that have it open go on with the old message. Blocks of the old one stay on the medium until they are overwritten, and backups
+/// have it still.
+///
+/// A header that is stored apart from its body cannot be replaced together with it: encrypt to another name.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use envelock::{Aad, Envelope, MemoryKeyring, file};
+///
+/// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+/// # let path = std::env::temp_dir().join(format!("envelock-again-{}.message", std::process::id()));
+/// std::fs::write(&path, envelope.encrypt(b"hello", Aad::none())?)?;
+/// let old = file::MessageFile::open(&path)?.header().to_vec();
+/// let new = envelope.stream_encryptor(Aad::none())?;
+/// assert!(file::reencrypt(&envelope, &path, &old, new, Aad::none())?);
+/// assert!(envelope.open(&old)?.body(&std::fs::read(&path)?).is_err());
+/// assert_eq!(envelope.decrypt(&std::fs::read(&path)?, Aad::none())?, b"hello");
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Envelope::decrypt`] for the old message, and for the new one if `new` has other associated data;
+/// [`Error::Backend`] with a [`MessageFileError`]; [`Error::NotEnvelock`] if `new` has output something. The old message stays, but
+/// after [`FileError::NotDurable`], where it can be either.
+pub fn reencrypt<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    path: impl AsRef<Path>,
+    old: &[u8],
+    new: StreamEncryptor<'_>,
+    aad: Aad<'_>,
+) -> Result<bool, Error> {
+    reencrypt_file(envelope, &MessagePaths::to_write(path.as_ref())?, old, new, aad)
 }
 
 /// Encrypts the file `from` to a new file `to`. Returns the length of the message in bytes.

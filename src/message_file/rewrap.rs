@@ -12,8 +12,8 @@ use super::paths::MessagePaths;
 use crate::envelope::{Envelope, RewrapOptions, RewrapReport};
 use crate::error::Error;
 use crate::fs::{
-    FileAction, FileError, FileLock, copy_ownership, failed, not_durable, read_at, stat_of,
-    write_at_start,
+    FileAction, FileError, FileLock, FileStat, TempFile, copy_ownership, failed, not_durable,
+    read_at, stat_of, write_at_start,
 };
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
@@ -73,7 +73,7 @@ pub(crate) fn change_header<K: Keyring, R: RandomSource, T>(
     paths: &MessagePaths,
     change: impl FnOnce(&[u8]) -> Result<(Vec<u8>, T), Error>,
 ) -> Result<(FileChange, T), Error> {
-    let job = HeaderChange { paths, message: paths.lock().map_err(MessageFileError::from)? };
+    let job = HeaderChange::begin(paths)?;
     let (old, is_repaired) = job.recover(envelope)?;
     let (new, outcome) = change(&old)?;
     job.require_one_name()?;
@@ -81,15 +81,19 @@ pub(crate) fn change_header<K: Keyring, R: RandomSource, T>(
 }
 
 /// The change of one header, under the lock of its file.
-struct HeaderChange<'a> {
+pub(super) struct HeaderChange<'a> {
     paths: &'a MessagePaths,
-    message: FileLock,
+    pub(super) message: FileLock,
 }
 
-impl HeaderChange<'_> {
+impl<'a> HeaderChange<'a> {
+    pub(super) fn begin(paths: &'a MessagePaths) -> Result<Self, MessageFileError> {
+        Ok(HeaderChange { paths, message: paths.lock()? })
+    }
+
     /// Finishes a change that was cut off. Returns the header that is in the file from now on, with
     /// no journal beside it, and whether it was repaired.
-    fn recover<K: Keyring, R: RandomSource>(
+    pub(super) fn recover<K: Keyring, R: RandomSource>(
         &self,
         envelope: &Envelope<K, R>,
     ) -> Result<(Vec<u8>, bool), Error> {
@@ -120,7 +124,7 @@ impl HeaderChange<'_> {
     }
 
     /// Refuses a message with several names, once it is known to be a message that opens here.
-    fn require_one_name(&self) -> Result<(), MessageFileError> {
+    pub(super) fn require_one_name(&self) -> Result<(), MessageFileError> {
         let path = &self.paths.message.path;
         let links = || stat_of(&*self.message.file, path).map(|stat| stat.links);
         if links()? > 1 {
@@ -178,17 +182,14 @@ impl HeaderChange<'_> {
 
     /// Replaces the file by one with the header `new` in the place of `old`, durably.
     fn copy(&self, old: &[u8], new: &[u8]) -> Result<(), FileError> {
-        let HeaderChange { paths, message } = self;
-        let path = &paths.message.path;
-        let before = stat_of(&*message.file, path)?;
-        let mut file = paths.new_file()?;
-        copy_ownership(&*message.file, file.file(), file.path())?;
+        let path = &self.paths.message.path;
+        let (mut file, before) = self.new_file()?;
         file.write(new)?;
         let mut buffer = alloc::vec![0; BUFFER_LEN];
         let mut at = old.len() as u64;
         loop {
-            let read =
-                read_at(&*message.file, &mut buffer, at).map_err(failed(FileAction::Read, path))?;
+            let read = read_at(&*self.message.file, &mut buffer, at)
+                .map_err(failed(FileAction::Read, path))?;
             let bytes = buffer.get(..read).ok_or(io::ErrorKind::InvalidData.into());
             file.write(bytes.map_err(failed(FileAction::Read, path))?)?;
             // Saturates: more than `before.len` is refused below.
@@ -197,14 +198,39 @@ impl HeaderChange<'_> {
                 break;
             }
         }
+        if at != before.len {
+            return Err(FileError::Changed { path: path.clone() });
+        }
+        self.put(file, old, &before)
+    }
+
+    /// Creates the file that is to replace the message, with its owner and mode, and returns the `stat` of
+    /// the message.
+    pub(super) fn new_file(&self) -> Result<(TempFile<'_>, FileStat), FileError> {
+        let HeaderChange { paths, message } = self;
+        let before = stat_of(&*message.file, &paths.message.path)?;
+        let file = paths.new_file()?;
+        copy_ownership(&*message.file, file.file(), file.path())?;
+        Ok((file, before))
+    }
+
+    /// Puts the complete `file` in the place of the message, durably, unless a process that does not use the
+    /// lock changed that meanwhile.
+    pub(super) fn put(
+        &self,
+        mut file: TempFile<'_>,
+        old: &[u8],
+        before: &FileStat,
+    ) -> Result<(), FileError> {
+        let path = &self.paths.message.path;
         file.sync()?;
-        let after = stat_of(&*message.file, path)?;
-        if (before.len, before.modified) != (after.len, after.modified) || at != before.len {
+        let after = stat_of(&*self.message.file, path)?;
+        if (before.len, before.modified) != (after.len, after.modified) {
             return Err(FileError::Changed { path: path.clone() });
         }
         self.check_unchanged(old)?;
         file.replace()?;
-        paths.sync_names()
+        self.paths.sync_names()
     }
 
     /// Refuses if a process that does not use the lock replaced the file or its header.

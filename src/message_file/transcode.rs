@@ -154,30 +154,43 @@ fn write<R: Read>(
     open: impl FnOnce() -> Result<R, Error>,
 ) -> Result<u64, Error> {
     to.check().map_err(MessageFileError::from)?;
-    let read_from = |error| match error {
-        Error::Io { source } => {
-            let (action, path) = (FileAction::Read, from.to_path_buf());
-            MessageFileError::File(FileError::Io { action, path, source }).into()
-        }
-        error => error,
-    };
-    let mut reader = open().map_err(read_from)?;
+    let reader = open().map_err(|error| read_from(from, error))?;
     let mut file = to.paths.new_file().map_err(MessageFileError::from)?;
+    let len = copy(reader, from, |bytes| file.write(bytes))?;
+    to.finish(file).map_err(MessageFileError::from)?;
+    Ok(len)
+}
+
+/// Passes on what `reader` returns up to its end, and returns its length. Errors call its source `from`.
+pub(super) fn copy(
+    mut reader: impl Read,
+    from: &Path,
+    mut write: impl FnMut(&[u8]) -> Result<(), FileError>,
+) -> Result<u64, Error> {
     let mut buffer = Zeroizing::new(alloc::vec![0; BUFFER_LEN]);
     let mut len: u64 = 0;
     loop {
         // The reader reports the end only once it is verified.
         let read = fill(&mut buffer, |rest, _| reader.read(rest));
-        let read = read.map_err(|error| read_from(error.into()))?;
+        let read = read.map_err(|error| read_from(from, error.into()))?;
         if read == 0 {
-            break;
+            return Ok(len);
         }
         let bytes = buffer.get(..read).ok_or(io::ErrorKind::InvalidData);
-        let bytes = bytes.map_err(|kind| read_from(io::Error::from(kind).into()))?;
-        file.write(bytes).map_err(MessageFileError::from)?;
+        let bytes = bytes.map_err(|kind| read_from(from, io::Error::from(kind).into()))?;
+        write(bytes).map_err(MessageFileError::from)?;
         // Saturates: no file is that long.
         len = len.saturating_add(read as u64);
     }
-    to.finish(file).map_err(MessageFileError::from)?;
-    Ok(len)
+}
+
+/// Names the file in an error of a reader.
+pub(super) fn read_from(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Io { source } => {
+            let (action, path) = (FileAction::Read, path.to_path_buf());
+            MessageFileError::File(FileError::Io { action, path, source }).into()
+        }
+        error => error,
+    }
 }

@@ -128,6 +128,14 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
         self.buffer.take_public()
     }
 
+    /// Returns the first bytes of them: all but the last `len`.
+    pub(crate) fn start_before(&self, len: usize) -> &[u8] {
+        if self.phase != (Phase::Draining { drained: 0 }) || self.next > 0 {
+            return &[];
+        }
+        &self.buffer[..self.buffer.len().saturating_sub(len)]
+    }
+
     /// Takes the first bytes of them: all but the last `len`.
     pub(crate) fn take_start_before(&mut self, len: usize) -> Vec<u8> {
         let mut start = self.take_start();

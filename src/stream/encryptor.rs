@@ -66,6 +66,11 @@ impl<'k> StreamEncryptor<'k> {
         StreamEncryptor { chunks: ChunkStream::new(encryptor, start, threads, completion) }
     }
 
+    /// Returns the header. Empty if it was taken, or a byte of it was output.
+    pub fn header(&self) -> &[u8] {
+        self.chunks.start_before(PREFIX_LEN)
+    }
+
     /// Detaches the header and returns it. The stream then outputs the body alone. Empty if the header was
     /// taken before, or a byte of it was output.
     ///

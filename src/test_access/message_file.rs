@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::message_file::paths::MessagePaths;
 use crate::message_file::transcode::Target;
-use crate::message_file::{rewrap, transcode};
+use crate::message_file::{reencrypt, rewrap, transcode};
 use crate::random::RandomSource;
 use alloc::sync::Arc;
 use std::ffi::OsStr;
@@ -28,6 +28,22 @@ pub fn rewrap_file_in<K: Keyring, R: RandomSource>(
     options: RewrapOptions<'_>,
 ) -> Result<FileRewrap, Error> {
     rewrap::rewrap_file(envelope, &paths(directory, name)?, options)
+}
+
+/// See [`reencrypt`](crate::file::reencrypt).
+///
+/// # Errors
+///
+/// Those of the function.
+pub fn reencrypt_file_in<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    directory: Arc<dyn Directory>,
+    name: &OsStr,
+    old: &[u8],
+    aad: Aad<'_>,
+) -> Result<bool, Error> {
+    let new = envelope.stream_encryptor(aad)?;
+    reencrypt::reencrypt_file(envelope, &paths(directory, name)?, old, new, aad)
 }
 
 /// See [`MessageFile::open`].

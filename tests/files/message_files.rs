@@ -9,6 +9,7 @@ use crate::common::mount;
 
 mod journals;
 mod paths;
+mod reencrypt;
 mod rewrap;
 mod threads;
 mod whole;

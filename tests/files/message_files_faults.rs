@@ -11,7 +11,8 @@ mod schedules;
 use elastic::Elastic;
 use envelock::test_access::key_file::{Directory, FileKind};
 use envelock::test_access::message_file::{
-    decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, rewrap_file_in,
+    decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, reencrypt_file_in,
+    rewrap_file_in,
 };
 use envelock::{
     Aad, Envelope, Error, RewrapOptions,
@@ -39,6 +40,7 @@ enum Operation {
     /// The rewrap of what another one left when it was killed.
     Mend,
     Unchanged,
+    Reencrypt,
     Encrypt,
     Decrypt,
 }
@@ -98,6 +100,10 @@ impl Scene {
             }
             Operation::Decrypt => {
                 decrypt_file_in(&self.envelope, &shared, name, out, ROW).map(drop)
+            }
+            Operation::Reencrypt => {
+                let old = open_in(shared.clone(), name)?.header().to_vec();
+                reencrypt_file_in(&self.envelope, shared, name, &old, ROW).map(drop)
             }
             _ => self.rewrap(directory).map(drop),
         }
@@ -178,6 +184,7 @@ fn error_of_each_kind_at_each_call_loses_nothing() {
         Operation::Copy,
         Operation::Mend,
         Operation::Unchanged,
+        Operation::Reencrypt,
         Operation::Encrypt,
         Operation::Decrypt,
     ];

@@ -1,8 +1,9 @@
 //! The definition of a job: what is done, to which items, in which stages.
 
 use crate::digest::{hex, sha256};
+use crate::planner::Cause;
 use crate::stage::{FailureLimit, Stage};
-use envelock::KeyVersion;
+use envelock::{KeyVersion, SlotLabel};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -62,6 +63,11 @@ impl Definition {
     pub(crate) fn writes(&self) -> bool {
         !self.dry_run && !matches!(self.task, Task::Census { .. })
     }
+
+    /// Returns whether the task writes bodies, whatever the store does for a header.
+    pub(crate) fn moves_bodies(&self) -> bool {
+        matches!(self.task, Task::Reencrypt { .. })
+    }
 }
 
 /// What is done to each item.
@@ -77,6 +83,13 @@ pub enum Task {
         from_compromised: Vec<VersionName>,
         /// The version that must not open the new header.
         retiring: Option<VersionName>,
+    },
+    /// Bodies are encrypted again under new data keys, where [`advise`](crate::advise) says so.
+    Reencrypt {
+        /// The versions that are to be primary, as for a rewrap.
+        to: Vec<VersionName>,
+        /// Why; decides which items are due.
+        cause: Cause,
     },
     /// Slots of another keyring are added.
     AddName {
@@ -106,10 +119,16 @@ impl Task {
         Task::Rewrap { to: Vec::new(), from_compromised: Vec::new(), retiring: None }
     }
 
+    /// Returns a new encryption under whatever is primary.
+    pub fn reencrypt(cause: Cause) -> Self {
+        Task::Reencrypt { to: Vec::new(), cause }
+    }
+
     /// Returns the word for what was done to an item that was changed.
     pub fn verb(&self) -> &'static str {
         match self {
             Task::Rewrap { .. } => "rewrapped",
+            Task::Reencrypt { .. } => "encrypted again",
             Task::AddName { .. } => "added",
             Task::RemoveName { .. } => "removed",
             Task::Restore { .. } => "restored",
@@ -144,6 +163,11 @@ impl VersionName {
     /// Returns the name of a version.
     pub fn new(name: impl Into<String>, version: KeyVersion) -> Self {
         VersionName { name: name.into(), version: version.number() }
+    }
+
+    /// Returns whether a slot is labelled so.
+    pub(crate) fn is_of(&self, label: &SlotLabel<'_>) -> bool {
+        label.name.as_str() == self.name && label.version.number() == self.version
     }
 }
 

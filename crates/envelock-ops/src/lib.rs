@@ -11,8 +11,8 @@
 // Which file holds what:
 //
 //   definition  what a job does              job/      the state machine of a job, step by step
-//   operation   what is done to one header   work      the state machine of one item
-//   store, item the interface of a store     stores/   stores
+//   operation/  what is done to one header   work      the state machine of one item
+//   store, item, rewrite  a store's interface stores/  stores
 //   checkpoint  the state between two pages  drivers/  who makes the calls, and has the clock
 //   undo        old headers, and intents     shard, stage, limits, breaker   which items, and when
 //   outcome, census, report                  what came of it
@@ -31,9 +31,11 @@ mod operation;
 mod outcome;
 mod planner;
 mod report;
+mod rewrite;
 mod shard;
 mod stage;
 mod store;
+mod store_error;
 pub mod stores;
 #[cfg(feature = "test-util")]
 pub mod test_util;
@@ -47,14 +49,14 @@ pub use definition::{CensusMode, Definition, Task, VersionName};
 pub use item::{ItemKey, Listed, MAX_ITEM_KEY_LEN, Page};
 pub use job::{End, Halt, Job, Probe, Start, StartError, Step, UndoRoom};
 pub use limits::{Latency, Limits};
-pub use operation::{EnvelopeOperation, LabelCensus, Operation, Verdict};
+pub use operation::{EnvelopeOperation, Item, LabelCensus, Operation, Verdict};
 pub use outcome::{Exclusion, Failure, Outcome, Tally};
 pub use planner::{Advice, Cause, Need, advise};
 pub use report::{MergeError, Merged, Report, merge};
+pub use rewrite::Rewrite;
 pub use shard::{Shard, ShardError};
 pub use stage::{FailureLimit, Stage, StageReport};
-pub use store::{
-    CompareAndSwap, Expected, Properties, Replaced, Store, StoreError, StoredHeader, Token,
-};
+pub use store::{CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, Token};
+pub use store_error::StoreError;
 pub use undo::{NotAnUndoLog, UndoIndex};
 pub use work::{Call, Work};

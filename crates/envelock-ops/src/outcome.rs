@@ -1,6 +1,6 @@
 //! The outcome of one item, and the sums over many.
 
-use crate::store::StoreError;
+use crate::store_error::StoreError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -69,6 +69,14 @@ pub enum Failure {
     /// The old header does not open any more, so it is not restored.
     #[error("the old header does not open: enable the version that it was wrapped under")]
     OldHeader,
+    /// The undo log has the header of a body that was encrypted again, and the old body is not there any more.
+    #[error("the body was encrypted again, which an undo log does not undo")]
+    Reencrypted,
+    /// The message has a slot of a name that the new one would lack, so that its holder could not read it any more.
+    #[error(
+        "the new message would have no slot of {0:?}: encrypt with a keyring that has it, or remove the name first"
+    )]
+    NameLost(String),
     /// The work of this item panicked twice.
     #[error("the work of this item panicked: {0}")]
     Panicked(String),

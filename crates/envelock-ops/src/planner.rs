@@ -1,27 +1,26 @@
 //! Whether a message needs a rewrap or a new encryption, and why.
 
-use envelock::{Header, KeyVersion, Suite, Timestamp};
+use crate::definition::VersionName;
+use envelock::Header;
+use serde::{Deserialize, Serialize};
 
 /// Why messages may have to be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Cause<'a> {
+pub enum Cause {
     /// A rotation without an incident.
     Routine {
-        /// The key name.
-        name: &'a str,
-        /// Its primary version.
-        primary: KeyVersion,
+        /// The primary version.
+        primary: VersionName,
     },
     /// The material of a version is known to others.
     VersionLeaked {
-        /// The key name.
-        name: &'a str,
         /// The version that leaked.
-        version: KeyVersion,
-        /// When another version became primary, so that nothing was wrapped under this one afterwards; `None` if it
-        /// is primary still.
-        retired: Option<Timestamp>,
+        version: VersionName,
+        /// When another version became primary, so that nothing was wrapped under this one afterwards, in seconds
+        /// since 1970; `None` if it is primary still.
+        retired: Option<u64>,
         /// Whether headers can have been read by those who know the version: the present ones, or old ones in a
         /// backup or an undo log.
         headers_exposed: bool,
@@ -29,13 +28,16 @@ pub enum Cause<'a> {
     /// Data keys of messages are known to others: a memory dump of a process that opened them, for example.
     DataKeyLeaked,
     /// A suite is not to be used any more.
-    SuiteDeprecated(Suite),
+    SuiteDeprecated {
+        /// The id of the suite.
+        suite: u8,
+    },
     /// Messages are to open with another key alone.
     Move {
         /// The name of the key that is left.
-        from: &'a str,
+        from: String,
         /// The name of the key that they move to.
-        to: &'a str,
+        to: String,
     },
 }
 
@@ -52,7 +54,7 @@ pub enum Need {
     AddAndRemove,
     /// The removal alone: the other key has its slot.
     Remove,
-    /// A new encryption under a new data key. A rewrap before it lets the version be destroyed earlier, and
+    /// A new encryption under a new data key: [`Task::Reencrypt`](crate::Task::Reencrypt). A rewrap before it lets the version be destroyed earlier, and
     /// protects nothing.
     Reencrypt,
 }
@@ -70,47 +72,47 @@ pub struct Advice {
 /// Returns what a message needs because of `cause`.
 ///
 /// `header` is unverified, so the advice is for a plan: take a census that opens before anything is destroyed.
-/// `body_written` is when the body was encrypted, if the store knows it. The time of the file does not do, since a rewrap
+/// `body_written` is when the body was encrypted, in seconds since 1970, if the store knows it. The time of the file does not do, since a rewrap
 /// changes it. Without it, every message counts as old enough.
 ///
 /// ```
 /// use envelock::{Aad, Envelope, KeyVersion, Lifecycle, MemoryKeyring};
-/// use envelock_ops::{Cause, Need, advise};
+/// use envelock_ops::{Cause, Need, VersionName, advise};
 ///
 /// # fn main() -> Result<(), envelock::Error> {
 /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
 /// let message = envelope.encrypt(b"payload", Aad::none())?;
 /// let header = envelock::inspect(&message)?;
 /// let primary = envelope.keyring().rotate()?;
-/// let advice = advise(Cause::Routine { name: "orders", primary }, &header, None);
+/// let primary = VersionName::new("orders", primary);
+/// let advice = advise(&Cause::Routine { primary }, &header, None);
 /// assert_eq!(advice.need, Need::Rewrap);
-/// assert_eq!(advise(Cause::DataKeyLeaked, &header, None).need, Need::Reencrypt);
+/// assert_eq!(advise(&Cause::DataKeyLeaked, &header, None).need, Need::Reencrypt);
 /// # Ok(())
 /// # }
 /// ```
-pub fn advise(cause: Cause<'_>, header: &Header<'_>, body_written: Option<Timestamp>) -> Advice {
+pub fn advise(cause: &Cause, header: &Header<'_>, body_written: Option<u64>) -> Advice {
+    let mut labels = header.slots().map(|slot| slot.label);
     let has = |name: &str| header.slots().any(|slot| slot.label.name.as_str() == name);
     let (need, why) = match cause {
-        Cause::Routine { name, primary } => {
-            let mut labels = header.slots().map(|slot| slot.label);
-            match labels.any(|label| label.name.as_str() == name && label.version != primary) {
+        Cause::Routine { primary: VersionName { name, version } } => {
+            match labels.any(|l| l.name.as_str() == name && l.version.number() != *version) {
                 true => (Need::Rewrap, "a slot is not under the primary version"),
                 false => (Need::Nothing, "no slot of the key is under another version"),
             }
         }
-        Cause::VersionLeaked { name, version, retired, headers_exposed } => {
-            let mut labels = header.slots().map(|slot| slot.label);
-            let is_under = labels.any(|l| l.name.as_str() == name && l.version == version);
-            leaked(is_under, retired, headers_exposed, body_written)
+        Cause::VersionLeaked { version, retired, headers_exposed } => {
+            let is_under = labels.any(|label| version.is_of(&label));
+            leaked(is_under, *retired, *headers_exposed, body_written)
         }
         Cause::DataKeyLeaked => (
             Need::Reencrypt,
             "whoever has the data key opens the body whatever the header says, and a rewrap keeps the data key",
         ),
-        Cause::SuiteDeprecated(suite) if header.suite() == suite => {
+        Cause::SuiteDeprecated { suite } if header.suite().id() == *suite => {
             (Need::Reencrypt, "the suite is that of the body, which a rewrap does not touch")
         }
-        Cause::SuiteDeprecated(_) => (Need::Nothing, "the body has another suite"),
+        Cause::SuiteDeprecated { .. } => (Need::Nothing, "the body has another suite"),
         Cause::Move { from, .. } if !has(from) => {
             (Need::Nothing, "no slot is of the key that is left")
         }
@@ -124,9 +126,9 @@ pub fn advise(cause: Cause<'_>, header: &Header<'_>, body_written: Option<Timest
 /// message for ever.
 fn leaked(
     is_under: bool,
-    retired: Option<Timestamp>,
+    retired: Option<u64>,
     headers_exposed: bool,
-    body_written: Option<Timestamp>,
+    body_written: Option<u64>,
 ) -> (Need, &'static str) {
     let is_newer = retired.zip(body_written).is_some_and(|(retired, written)| written > retired);
     match (is_under, headers_exposed) {

@@ -1,10 +1,9 @@
 //! The interface of a store of headers.
 
 use crate::item::{ItemKey, Page};
-use std::error::Error;
-use std::fmt;
+use crate::rewrite::Rewrite;
+use crate::store_error::StoreError;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A medium that stores headers, each under the key of its item.
 ///
@@ -18,7 +17,7 @@ use std::time::Duration;
 ///   then still holds.
 /// - `replace` writes the new header only if the stored one is still the expected one. A store that does not
 ///   keep this loses the work of other writers, so a job probes it before its first write.
-/// - No method but `replace` and [`settle`](Self::settle) writes. A dry run calls neither.
+/// - No method but `replace`, [`rewrite`](Self::rewrite) and [`settle`](Self::settle) writes. A dry run calls none.
 pub trait Store: Send + Sync {
     /// Returns what the store is. The result does not change.
     fn properties(&self) -> Properties;
@@ -54,6 +53,27 @@ pub trait Store: Send + Sync {
         new: &[u8],
     ) -> Result<Replaced, StoreError>;
 
+    /// Replaces the whole message of an item by `new`, which has the same plaintext, if its header is still `expected`.
+    ///
+    /// Afterwards the item has the old message or the new one, whole and durable, whatever fails meanwhile. Nothing
+    /// brings an old body back: it is given up only once [`Rewrite::verify`] has read the new one as it is stored.
+    ///
+    /// The provided method refuses, which is right for a store without bodies. Jobs call it only where
+    /// [`Properties::rewrites_bodies`] is set.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the message was perhaps not replaced.
+    fn rewrite(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: Rewrite<'_>,
+    ) -> Result<Replaced, StoreError> {
+        let _ = (item, expected, new);
+        Err(StoreError::broken("the store has no bodies"))
+    }
+
     /// Makes the header of an item durable if it is still `expected`, and finishes a replacement of it that was
     /// cut off. Called for items that a killed job may have written, and where `read` returned `is_unsettled`.
     ///
@@ -88,6 +108,14 @@ macro_rules! forward_to_pointee {
             ) -> Result<Replaced, StoreError> {
                 (**self).replace(item, expected, new)
             }
+            fn rewrite(
+                &self,
+                item: &ItemKey,
+                expected: Expected<'_>,
+                new: Rewrite<'_>,
+            ) -> Result<Replaced, StoreError> {
+                (**self).rewrite(item, expected, new)
+            }
             fn settle(&self, item: &ItemKey, expected: Expected<'_>) -> Result<Replaced, StoreError> {
                 (**self).settle(item, expected)
             }
@@ -107,6 +135,8 @@ pub struct Properties {
     pub compare_and_swap: CompareAndSwap,
     /// Whether a replacement of a header writes the whole message.
     pub moves_bodies: bool,
+    /// Whether [`rewrite`](Store::rewrite) replaces whole messages.
+    pub rewrites_bodies: bool,
 }
 
 /// How strong the compare-and-swap of a store is.
@@ -132,6 +162,11 @@ pub struct StoredHeader {
     pub token: Token,
     /// Whether [`settle`](Store::settle) has something to finish.
     pub is_unsettled: bool,
+    /// The associated data of the body, if the store has it.
+    pub associated_data: Option<Vec<u8>>,
+    /// When the body was encrypted, in seconds since 1970, if the store knows it. The time of a change of the header is
+    /// another one.
+    pub body_written: Option<u64>,
 }
 
 impl StoredHeader {
@@ -169,82 +204,4 @@ pub enum Replaced {
     Gone,
     /// The medium has no room for a header of this length. Nothing was changed.
     NoRoom,
-}
-
-/// Why a store did not do what was asked.
-///
-/// The text contains that of the cause, and [`source`](Error::source) is the source of the cause.
-#[derive(Clone, Debug)]
-pub struct StoreError {
-    cause: Arc<dyn Error + Send + Sync>,
-    failure: StoreFailure,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum StoreFailure {
-    Unavailable,
-    Throttled(Option<Duration>),
-    Broken,
-}
-
-impl StoreError {
-    fn new(cause: impl Into<Box<dyn Error + Send + Sync>>, failure: StoreFailure) -> Self {
-        StoreError { cause: Arc::from(cause.into()), failure }
-    }
-
-    /// Returns the error of a store that may do the same later.
-    pub fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        StoreError::new(cause, StoreFailure::Unavailable)
-    }
-
-    /// Returns the error of a store that accepts fewer calls than it gets.
-    pub fn throttled(
-        retry_after: Option<Duration>,
-        cause: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        StoreError::new(cause, StoreFailure::Throttled(retry_after))
-    }
-
-    /// Returns the error of an item or a store that fails again until it is repaired.
-    pub fn broken(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        StoreError::new(cause, StoreFailure::Broken)
-    }
-
-    /// Returns whether the same call may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        !matches!(self.failure, StoreFailure::Broken)
-    }
-
-    /// Returns whether the store accepts fewer calls than it gets.
-    pub fn is_throttled(&self) -> bool {
-        matches!(self.failure, StoreFailure::Throttled(_))
-    }
-
-    /// Returns how long the store asks to wait before the next call, if it says so.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self.failure {
-            StoreFailure::Throttled(after) => after,
-            _ => None,
-        }
-    }
-
-    /// Returns the error of the store itself, if it is an `E`.
-    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
-        self.cause.downcast_ref()
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.failure {
-            StoreFailure::Throttled(_) => write!(f, "store is throttled: {}", self.cause),
-            _ => write!(f, "store failed: {}", self.cause),
-        }
-    }
-}
-
-impl Error for StoreError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.source()
-    }
 }

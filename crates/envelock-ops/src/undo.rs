@@ -161,6 +161,13 @@ impl UndoIndex {
         found.filter(|old| *old != header && same_core(old, header))
     }
 
+    /// Returns whether the job wrote `header` with another body than the one before.
+    pub(crate) fn is_reencrypted(&self, item: &ItemKey, header: &[u8]) -> bool {
+        let digest = header_digest(header);
+        let wrote = |record: &Record| record.new == digest && !same_core(&record.old, header);
+        self.records(item).iter().any(wrote)
+    }
+
     /// Returns what stood there before the job, if `header` may be what is left of a torn write.
     pub(crate) fn old_of_torn(&self, item: &ItemKey, header: &[u8]) -> Option<&[u8]> {
         let first = self.records(item).first()?;

@@ -7,9 +7,11 @@ use crate::breaker::{BackEnd, Sign};
 use crate::census::ItemFacts;
 use crate::digest::header_digest;
 use crate::item::ItemKey;
-use crate::operation::{Operation, Verdict};
+use crate::operation::{Item, Operation, Verdict, opens};
 use crate::outcome::{Failure, Outcome};
-use crate::store::{Expected, Replaced, Store, StoreError, StoredHeader};
+use crate::rewrite::{NewBody, Rewrite};
+use crate::store::{Expected, Replaced, Store, StoredHeader};
+use crate::store_error::StoreError;
 use crate::undo::{Record, is_of_message};
 use std::time::Duration;
 
@@ -52,6 +54,15 @@ pub enum Call<'w> {
         /// The new header.
         new: &'w [u8],
     },
+    /// [`Store::rewrite`]; its result goes to [`Work::was_written`].
+    Rewrite {
+        /// The item.
+        item: &'w ItemKey,
+        /// The condition.
+        expected: Expected<'w>,
+        /// The new message.
+        new: Rewrite<'w>,
+    },
     /// [`Store::settle`]; its result goes to [`Work::was_written`].
     Settle {
         /// The item.
@@ -81,6 +92,8 @@ pub(crate) enum State {
 pub(crate) struct Intent {
     pub(crate) stored: StoredHeader,
     pub(crate) new: Vec<u8>,
+    /// What the body of the new header is made with; `None` if the body stays.
+    pub(crate) body: Option<NewBody>,
     pub(crate) left: Option<String>,
     /// Whether an old header is put back in the place of a torn one, so that the item is then tried again.
     pub(crate) is_repair: bool,
@@ -124,6 +137,10 @@ impl Work {
                     let replaced = store.replace(item, expected, new);
                     self.was_written(replaced);
                 }
+                Call::Rewrite { item, expected, new } => {
+                    let rewritten = store.rewrite(item, expected, new);
+                    self.was_written(rewritten);
+                }
                 Call::Settle { item, expected } => {
                     let settled = store.settle(item, expected);
                     self.was_written(settled);
@@ -134,7 +151,7 @@ impl Work {
     }
 
     /// Returns the call that comes next. Decides with `operation` if a header was read, which may call a back end.
-    pub fn next(&mut self, operation: &dyn Operation) -> Call<'_> {
+    pub fn next<'w>(&'w mut self, operation: &'w dyn Operation) -> Call<'w> {
         self.state = match std::mem::replace(&mut self.state, State::Read) {
             State::Decide(stored) => self.decide(stored, operation),
             State::Compare(intent, written, stored) => {
@@ -143,8 +160,13 @@ impl Work {
             }
             other => other,
         };
-        match &self.state {
+        match &mut self.state {
             State::Read | State::ReadBack(..) => Call::Read(&self.key),
+            State::Replace(Intent { stored, new, body: Some(body), .. }) => {
+                let (old, header) = (&stored.header, &*new);
+                let new = Rewrite { operation, old, header, body };
+                Call::Rewrite { item: &self.key, expected: stored.expected(), new }
+            }
             State::Replace(Intent { stored, new, .. }) => {
                 Call::Replace { item: &self.key, expected: stored.expected(), new }
             }
@@ -233,17 +255,20 @@ impl Work {
             match self.torn(&stored.header, operation) {
                 Ok(None) => {}
                 Ok(Some(old)) => {
-                    let new = old.to_vec();
-                    return State::Replace(Intent { stored, new, left: None, is_repair: true });
+                    let (new, body) = (old.to_vec(), None);
+                    let is_repair = true;
+                    return State::Replace(Intent { stored, new, body, left: None, is_repair });
                 }
                 Err(error) => return failed(error.into()),
             }
         }
         self.is_whole = true;
-        match operation.apply(&self.key, &stored.header) {
+        let digest = header_digest(&stored.header);
+        let written_by = self.records.iter().rposition(|record| record.new == digest);
+        let is_ours = written_by.is_some_and(|at| at >= self.earlier);
+        let item = Item { key: &self.key, stored: &stored, is_written: written_by.is_some() };
+        match operation.apply(&item) {
             Verdict::Current => {
-                let digest = header_digest(&stored.header);
-                let is_ours = self.records.iter().skip(self.earlier).any(|own| own.new == digest);
                 let outcome = if is_ours { Outcome::Changed } else { Outcome::Current };
                 if self.writes && (is_ours || stored.is_unsettled) {
                     State::Settle(stored, outcome)
@@ -252,9 +277,15 @@ impl Work {
                 }
             }
             Verdict::Change { header, left } if header != stored.header => {
-                State::Intended(Intent { stored, new: header, left, is_repair: false })
+                let body = None;
+                State::Intended(Intent { stored, new: header, body, left, is_repair: false })
             }
             Verdict::Change { .. } => State::Finished(Finding::Outcome(Outcome::Current)),
+            Verdict::Reencrypt { message, associated_data } => {
+                let new = message.header().to_vec();
+                let body = Some(NewBody { stream: Some(message), associated_data });
+                State::Intended(Intent { stored, new, body, left: None, is_repair: false })
+            }
             Verdict::Counted(facts) => State::Finished(Finding::Counted(facts)),
             Verdict::Excluded(why) => State::Finished(Finding::Outcome(Outcome::Excluded(why))),
             Verdict::Failed(failure) => failed(failure),
@@ -279,7 +310,7 @@ impl Work {
         else {
             return Ok(None);
         };
-        let is_torn = !operation.opens(header)? && operation.opens(&record.old)?;
+        let is_torn = !opens(operation, header)? && opens(operation, &record.old)?;
         Ok(is_torn.then_some(&record.old))
     }
 }
@@ -310,7 +341,7 @@ fn compare(
     stored: &StoredHeader,
     operation: &dyn Operation,
 ) -> State {
-    let Intent { stored: before, new, left, is_repair } = intent;
+    let Intent { stored: before, new, left, is_repair, .. } = intent;
     let found = &stored.header;
     if *found == new {
         return State::Finished(match left {
@@ -326,7 +357,7 @@ fn compare(
     }
     // Another writer's header opens, or belongs to another message.
     let is_torn = is_of_message(found, &new)
-        && match operation.opens(found) {
+        && match opens(operation, found) {
             Ok(opens) => !opens,
             Err(error) => return failed(error.into()),
         };

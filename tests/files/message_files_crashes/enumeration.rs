@@ -147,10 +147,16 @@ fn crash_of_rewrap_by_copy_leaves_old_or_new_file() {
     passes(Operation::Copy, NAMED, 1_000, 8);
 }
 
+#[test]
+fn crash_of_reencryption_leaves_old_or_new_message() {
+    passes(Operation::Reencrypt, LACKS_NOTHING, 4, 30);
+    passes(Operation::Reencrypt, NAMED, 1_000, 8);
+}
+
 /// An enumeration that finds nothing proves nothing unless it finds what a missing sync costs.
 #[test]
 fn crash_without_any_one_sync_loses_state() {
-    for operation in [Operation::InPlace, Operation::Copy] {
+    for operation in [Operation::InPlace, Operation::Copy, Operation::Reencrypt] {
         let scene = Scene::new(operation);
         let directory = scene.directory();
         directory.plan(Plan::default());
@@ -159,7 +165,7 @@ fn crash_without_any_one_sync_loses_state() {
         let syncs: Vec<Kind> =
             directory.calls().iter().map(|call| call.kind).filter(is_sync).collect();
         let expected: &[Kind] = match operation {
-            Operation::Copy => &[Kind::SyncFile, Kind::SyncDirectory],
+            Operation::Copy | Operation::Reencrypt => &[Kind::SyncFile, Kind::SyncDirectory],
             _ => &[Kind::SyncFile, Kind::SyncDirectory, Kind::SyncFile],
         };
         assert_eq!(syncs, expected);

@@ -98,7 +98,8 @@ impl Job {
                 if self.page.out >= self.limiter.concurrency() {
                     return Step::Wait { until: None };
                 }
-                let moved = work.bytes.filter(|_| self.properties.moves_bodies).unwrap_or(0);
+                let moves = self.properties.moves_bodies || self.state.definition.moves_bodies();
+                let moved = work.bytes.filter(|_| moves).unwrap_or(0);
                 match self.limiter.begin(moved, now) {
                     Err(until) if begins => return Step::Wait { until: Some(until) },
                     _ => {}

@@ -78,6 +78,9 @@ pub enum StartError {
     /// The store has no compare-and-swap.
     #[error("{0} has no compare-and-swap, so that work of other writers would be lost")]
     NoCompareAndSwap(String),
+    /// The store does not replace bodies.
+    #[error("{0} does not replace bodies together with their headers: encrypt to new names")]
+    NoBodies(String),
     /// A version that is to be primary is not. Applications would go on wrapping under another one.
     #[error("{0} is not primary: promote it first, or plan the job for what is primary")]
     NotPrimary(VersionName),
@@ -231,7 +234,9 @@ pub(super) fn missing_target(
     definition: &Definition,
     targets: &[VersionName],
 ) -> Option<VersionName> {
-    let Task::Rewrap { to, .. } = &definition.task else { return None };
+    let (Task::Rewrap { to, .. } | Task::Reencrypt { to, .. }) = &definition.task else {
+        return None;
+    };
     to.iter().find(|version| !targets.contains(version)).cloned()
 }
 
@@ -257,6 +262,9 @@ fn check(
     }
     if definition.writes() && *compare_and_swap == CompareAndSwap::Missing {
         return Err(StartError::NoCompareAndSwap(name.clone()));
+    }
+    if matches!(definition.task, Task::Reencrypt { .. }) && !start.properties.rewrites_bodies {
+        return Err(StartError::NoBodies(name.clone()));
     }
     if let Some(why) = operation.refusal(&definition.task) {
         return Err(StartError::Keys(why));

@@ -2,10 +2,10 @@
 
 use super::walk::Walk;
 use crate::item::{ItemKey, Listed, Page};
-use crate::store::{
-    CompareAndSwap, Expected, Properties, Replaced, Store, StoreError, StoredHeader, Token,
-};
-use envelock::file::{FileError, MessageFile, MessageFileError, replace_header};
+use crate::rewrite::Rewrite;
+use crate::store::{CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader};
+use crate::store_error::StoreError;
+use envelock::file::{FileError, MessageFile, MessageFileError, reencrypt, replace_header};
 use envelock::{Envelope, Error, Keyring, OsRandom, RandomSource};
 use std::ffi::OsStr;
 use std::fmt;
@@ -102,7 +102,13 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
             Layout::Inline => format!("dir:{root}"),
             Layout::Sidecar { suffix } => format!("dir:{root}?sidecar={suffix}"),
         };
-        Properties { name, compare_and_swap: CompareAndSwap::Advisory, moves_bodies: false }
+        Properties {
+            name,
+            compare_and_swap: CompareAndSwap::Advisory,
+            moves_bodies: false,
+            // Two files are not replaced at once.
+            rewrites_bodies: self.layout == Layout::Inline,
+        }
     }
 
     fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
@@ -125,7 +131,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
             Err(error) => match is_missing(&error) {
                 true => return Ok(None),
                 false if error.backend::<MessageFileError>().is_some() => {
-                    return Err(failed(error));
+                    return Err(StoreError::envelope(error));
                 }
                 false => match first_bytes(&path, &error) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -135,7 +141,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
         };
         // The journal is removed once the header is durable.
         let is_unsettled = journal(&path).symlink_metadata().is_ok();
-        Ok(Some(StoredHeader { header, token: Token::default(), is_unsettled }))
+        Ok(Some(StoredHeader { header, is_unsettled, ..StoredHeader::default() }))
     }
 
     fn replace(
@@ -149,16 +155,24 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
         if envelock::inspect(expected.header).is_err() {
             return Ok(Replaced::Conflict);
         }
-        match replace_header(&self.envelope, &path, expected.header, new) {
-            Ok(Some(_)) => Ok(Replaced::Done),
-            Ok(None) => Ok(Replaced::Conflict),
-            // A process without the lock was faster.
-            Err(error) if is_changed(&error) => Ok(Replaced::Conflict),
-            Err(error) if is_missing(&error) => Ok(Replaced::Gone),
-            // The condition, or what is there, is no header of the same message.
-            Err(Error::OtherMessage { .. }) => Ok(Replaced::Conflict),
-            Err(error) => Err(failed(error)),
+        let replaced = replace_header(&self.envelope, &path, expected.header, new);
+        replaced_by(replaced.map(|change| change.is_some()))
+    }
+
+    fn rewrite(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        mut new: Rewrite<'_>,
+    ) -> Result<Replaced, StoreError> {
+        if self.layout != Layout::Inline {
+            return Err(StoreError::broken(
+                "a header in a file of its own has its body in another",
+            ));
         }
+        let (path, stream) = (self.path(item)?, new.stream()?);
+        let aad = new.associated_data();
+        replaced_by(reencrypt(&self.envelope, &path, expected.header, stream, aad))
     }
 
     fn settle(&self, item: &ItemKey, expected: Expected<'_>) -> Result<Replaced, StoreError> {
@@ -201,6 +215,15 @@ fn is_changed(error: &Error) -> bool {
     matches!(error.backend(), Some(MessageFileError::File(FileError::Changed { .. })))
 }
 
-fn failed(error: Error) -> StoreError {
-    if error.is_retryable() { StoreError::unavailable(error) } else { StoreError::broken(error) }
+fn replaced_by(replaced: Result<bool, Error>) -> Result<Replaced, StoreError> {
+    match replaced {
+        Ok(true) => Ok(Replaced::Done),
+        Ok(false) => Ok(Replaced::Conflict),
+        // A process without the lock was faster.
+        Err(error) if is_changed(&error) => Ok(Replaced::Conflict),
+        Err(error) if is_missing(&error) => Ok(Replaced::Gone),
+        // The condition, or what is there, is no header of the same message.
+        Err(Error::OtherMessage { .. }) => Ok(Replaced::Conflict),
+        Err(error) => Err(StoreError::envelope(error)),
+    }
 }

@@ -1,16 +1,28 @@
 //! A store in memory.
 
 use crate::item::{ItemKey, Listed, Page};
-use crate::store::{
-    CompareAndSwap, Expected, Properties, Replaced, Store, StoreError, StoredHeader, Token,
-};
+use crate::rewrite::Rewrite;
+use crate::store::{CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader};
+use crate::store_error::StoreError;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Headers in memory, for tests and for headers that the caller stores by itself afterwards.
+/// Headers in memory, with or without their bodies: for tests, and for what the caller stores by itself afterwards.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    items: Mutex<BTreeMap<ItemKey, Vec<u8>>>,
+    items: Mutex<BTreeMap<ItemKey, MemoryItem>>,
+}
+
+/// An item of a [`MemoryStore`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers make it")]
+pub struct MemoryItem {
+    /// The header.
+    pub header: Vec<u8>,
+    /// The body, if it is stored here.
+    pub body: Option<Vec<u8>>,
+    /// The associated data of the body, if it is stored here.
+    pub associated_data: Option<Vec<u8>>,
 }
 
 impl MemoryStore {
@@ -19,35 +31,83 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ItemKey, Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ItemKey, MemoryItem>> {
         // Each change is one call on the map.
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets a header without a condition.
+    /// Sets an item to a header alone, without a condition.
     pub fn insert(&self, item: ItemKey, header: impl Into<Vec<u8>>) {
-        self.lock().insert(item, header.into());
+        self.insert_item(item, MemoryItem { header: header.into(), ..MemoryItem::default() });
+    }
+
+    /// Sets an item without a condition.
+    pub fn insert_item(&self, item: ItemKey, new: MemoryItem) {
+        self.lock().insert(item, new);
+    }
+
+    /// Sets the header of an item without a condition, and leaves its body.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn set_header(&self, item: &ItemKey, header: &[u8]) {
+        self.lock().entry(item.clone()).or_default().header = header.to_vec();
     }
 
     /// Removes an item.
-    pub fn remove(&self, item: &ItemKey) -> Option<Vec<u8>> {
+    pub fn remove(&self, item: &ItemKey) -> Option<MemoryItem> {
         self.lock().remove(item)
     }
 
     /// Returns a header.
     pub fn header(&self, item: &ItemKey) -> Option<Vec<u8>> {
+        self.lock().get(item).map(|found| found.header.clone())
+    }
+
+    /// Returns an item.
+    pub fn item(&self, item: &ItemKey) -> Option<MemoryItem> {
         self.lock().get(item).cloned()
     }
 
     /// Returns a copy of all headers.
     pub fn headers(&self) -> BTreeMap<ItemKey, Vec<u8>> {
-        self.lock().clone()
+        self.lock().iter().map(|(key, item)| (key.clone(), item.header.clone())).collect()
+    }
+
+    /// Returns what an item becomes, or what its replacement ends with if it does not take place.
+    pub(crate) fn rewritten(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        mut new: Rewrite<'_>,
+    ) -> Result<Result<MemoryItem, Replaced>, StoreError> {
+        let Some(old) = self.item(item) else { return Ok(Err(Replaced::Gone)) };
+        if old.header != expected.header {
+            return Ok(Err(Replaced::Conflict));
+        }
+        let body = old.body.ok_or_else(|| StoreError::broken("the item has no body"))?;
+        let mut written = Vec::new();
+        new.encrypt(&mut body.as_slice(), &mut written)?;
+        new.verify(&mut written.as_slice())?;
+        let (header, body) = (new.header().to_vec(), Some(written));
+        Ok(Ok(MemoryItem { header, body, ..old }))
+    }
+
+    /// Sets an item if its header is `expected`.
+    pub(crate) fn set_if(&self, item: &ItemKey, expected: &[u8], new: MemoryItem) -> Replaced {
+        match self.lock().get_mut(item) {
+            None => Replaced::Gone,
+            Some(found) if found.header != expected => Replaced::Conflict,
+            Some(found) => {
+                *found = new;
+                Replaced::Done
+            }
+        }
     }
 }
 
 impl FromIterator<(ItemKey, Vec<u8>)> for MemoryStore {
     fn from_iter<T: IntoIterator<Item = (ItemKey, Vec<u8>)>>(items: T) -> Self {
-        MemoryStore { items: Mutex::new(items.into_iter().collect()) }
+        let item = |(key, header)| (key, MemoryItem { header, ..MemoryItem::default() });
+        MemoryStore { items: Mutex::new(items.into_iter().map(item).collect()) }
     }
 }
 
@@ -57,6 +117,7 @@ impl Store for MemoryStore {
             name: "memory".into(),
             compare_and_swap: CompareAndSwap::Strong,
             moves_bodies: false,
+            rewrites_bodies: true,
         }
     }
 
@@ -65,14 +126,21 @@ impl Store for MemoryStore {
         let items = self.lock();
         let lower = after.map_or(Unbounded, Excluded);
         let mut rest = items.range::<ItemKey, _>((lower, Unbounded));
-        let listed = |(key, _): (&ItemKey, _)| Listed { key: key.clone(), bytes: None };
+        let listed = |(key, item): (&ItemKey, &MemoryItem)| Listed {
+            key: key.clone(),
+            bytes: item.body.as_ref().map(|body| (item.header.len() + body.len()) as u64),
+        };
         let page = rest.by_ref().take(most).map(listed).collect();
         Ok(Page { items: page, is_last: rest.next().is_none() })
     }
 
     fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
-        let stored = |header| StoredHeader { header, token: Token::default(), is_unsettled: false };
-        Ok(self.header(item).map(stored))
+        let stored = |item: &MemoryItem| StoredHeader {
+            header: item.header.clone(),
+            associated_data: item.associated_data.clone(),
+            ..StoredHeader::default()
+        };
+        Ok(self.lock().get(item).map(stored))
     }
 
     fn replace(
@@ -83,11 +151,24 @@ impl Store for MemoryStore {
     ) -> Result<Replaced, StoreError> {
         Ok(match self.lock().get_mut(item) {
             None => Replaced::Gone,
-            Some(header) if header != expected.header => Replaced::Conflict,
-            Some(header) => {
-                *header = new.to_vec();
+            Some(found) if found.header != expected.header => Replaced::Conflict,
+            Some(found) => {
+                found.header = new.to_vec();
                 Replaced::Done
             }
+        })
+    }
+
+    fn rewrite(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: Rewrite<'_>,
+    ) -> Result<Replaced, StoreError> {
+        // The body is encrypted without the lock, and the condition holds still if the header is the same.
+        Ok(match self.rewritten(item, expected, new)? {
+            Ok(new) => self.set_if(item, expected.header, new),
+            Err(replaced) => replaced,
         })
     }
 }

@@ -9,5 +9,5 @@ mod walk;
 
 #[cfg(all(feature = "file", unix))]
 pub use directory::{Directory, Layout};
-pub use memory::MemoryStore;
+pub use memory::{MemoryItem, MemoryStore};
 pub use selection::Selection;

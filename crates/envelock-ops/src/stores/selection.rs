@@ -1,7 +1,9 @@
 //! Some items of a store.
 
 use crate::item::{ItemKey, Listed, Page};
-use crate::store::{Expected, Properties, Replaced, Store, StoreError, StoredHeader};
+use crate::rewrite::Rewrite;
+use crate::store::{Expected, Properties, Replaced, Store, StoredHeader};
+use crate::store_error::StoreError;
 use std::fmt;
 
 /// The listed items of another store: a list of paths, the failures of a job, or the items of an undo log.
@@ -48,6 +50,15 @@ impl<S: Store> Store for Selection<S> {
         new: &[u8],
     ) -> Result<Replaced, StoreError> {
         self.store.replace(item, expected, new)
+    }
+
+    fn rewrite(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: Rewrite<'_>,
+    ) -> Result<Replaced, StoreError> {
+        self.store.rewrite(item, expected, new)
     }
 
     fn settle(&self, item: &ItemKey, expected: Expected<'_>) -> Result<Replaced, StoreError> {

@@ -1,7 +1,8 @@
 //! The conformance suite for stores.
 
 use crate::item::{ItemKey, Page};
-use crate::store::{CompareAndSwap, Expected, Replaced, Store, StoreError, Token};
+use crate::store::{CompareAndSwap, Expected, Replaced, Store, Token};
+use crate::store_error::StoreError;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What the suite needs beside the store.

@@ -2,10 +2,10 @@
 
 use super::SplitMix;
 use crate::item::{ItemKey, Page};
-use crate::store::{
-    CompareAndSwap, Expected, Properties, Replaced, Store, StoreError, StoredHeader,
-};
-use crate::stores::MemoryStore;
+use crate::rewrite::Rewrite;
+use crate::store::{CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, Token};
+use crate::store_error::StoreError;
+use crate::stores::{MemoryItem, MemoryStore};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a faulty store does wrong. The first three are within the contract of a [`Store`].
@@ -56,7 +56,8 @@ struct State {
     one_in: u64,
     /// How many faults are left.
     left: u32,
-    delayed: Vec<(ItemKey, Vec<u8>, Vec<u8>)>,
+    /// What is to be written later, and the header that must then be there.
+    delayed: Vec<(ItemKey, Vec<u8>, MemoryItem)>,
 }
 
 impl FaultyStore {
@@ -84,9 +85,7 @@ impl FaultyStore {
     pub fn carry_out_delayed(&self) {
         let delayed = std::mem::take(&mut self.state().delayed);
         for (item, old, new) in delayed {
-            if self.store.header(&item).as_ref() == Some(&old) {
-                self.store.insert(item, new);
-            }
+            let _ = self.store.set_if(&item, &old, new);
         }
     }
 
@@ -106,9 +105,21 @@ impl FaultyStore {
         let way = self.state().random.below(4);
         match way {
             0 => {}
-            1 => self.store.insert(item.clone(), new),
+            1 => self.store.set_header(item, new),
             2 if faults.contains(&Fault::Tears) => self.tear(item, old, new),
             3 if faults.contains(&Fault::Delays) => self.delay(item, old, new),
+            _ => {}
+        }
+    }
+
+    /// Carries out a rewrite so: not, wholly or later.
+    pub fn interrupted_rewrite(&self, item: &ItemKey, expected: Expected<'_>, new: Rewrite<'_>) {
+        let way = self.state().random.below(3);
+        let delays = self.state().faults.contains(&Fault::Delays);
+        let Ok(Ok(new)) = self.store.rewritten(item, expected, new) else { return };
+        match way {
+            0 => drop(self.store.set_if(item, expected.header, new)),
+            1 if delays => self.delay_item(item, expected.header, new),
             _ => {}
         }
     }
@@ -135,11 +146,17 @@ impl FaultyStore {
         if !is_cut_off {
             torn.extend_from_slice(old.get(cut..).unwrap_or_default());
         }
-        self.store.insert(item.clone(), torn);
+        self.store.set_header(item, &torn);
     }
 
     fn delay(&self, item: &ItemKey, old: &[u8], new: &[u8]) {
-        self.state().delayed.push((item.clone(), old.to_vec(), new.to_vec()));
+        if let Some(found) = self.store.item(item) {
+            self.delay_item(item, old, MemoryItem { header: new.to_vec(), ..found });
+        }
+    }
+
+    fn delay_item(&self, item: &ItemKey, old: &[u8], new: MemoryItem) {
+        self.state().delayed.push((item.clone(), old.to_vec(), new));
     }
 
     fn maybe_carry_out(&self) {
@@ -163,6 +180,7 @@ impl Store for FaultyStore {
             name: "faulty".into(),
             compare_and_swap: CompareAndSwap::Strong,
             moves_bodies: false,
+            rewrites_bodies: true,
         }
     }
 
@@ -194,7 +212,7 @@ impl Store for FaultyStore {
     ) -> Result<Replaced, StoreError> {
         self.maybe_carry_out();
         if self.state().faults.contains(&Fault::IgnoresConditions) {
-            self.store.insert(item.clone(), new);
+            self.store.set_header(item, new);
             return Ok(Replaced::Done);
         }
         let holds = self.store.header(item).as_deref() == Some(expected.header);
@@ -224,5 +242,50 @@ impl Store for FaultyStore {
             Some(Fault::Loses) => Ok(Replaced::Done),
             _ => self.store.replace(item, expected, new),
         }
+    }
+
+    fn rewrite(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: Rewrite<'_>,
+    ) -> Result<Replaced, StoreError> {
+        self.maybe_carry_out();
+        let ignores = self.state().faults.contains(&Fault::IgnoresConditions);
+        let found = self.store.header(item);
+        let holds = found.as_deref() == Some(expected.header);
+        let condition = found.as_deref().filter(|_| ignores).unwrap_or(expected.header);
+        let possible = if holds { Fault::ALL } else { &[Fault::Fails] };
+        let fault = self.fault(possible);
+        if fault == Some(Fault::Fails) {
+            return Err(self.failure());
+        }
+        let none = Token::default();
+        let mut made =
+            match self.store.rewritten(item, Expected { header: condition, token: &none }, new)? {
+                Ok(made) => made,
+                Err(replaced) => return Ok(replaced),
+            };
+        let is_torn = matches!(fault, Some(Fault::Tears | Fault::TearsSilently));
+        if let Some(byte) = made.body.as_mut().filter(|_| is_torn).and_then(|body| body.last_mut())
+        {
+            *byte ^= 1;
+        }
+        match fault {
+            Some(Fault::Loses) => return Ok(Replaced::Done),
+            Some(Fault::Delays) => self.delay_item(item, condition, made),
+            _ => {
+                let replaced = self.store.set_if(item, condition, made);
+                match fault {
+                    Some(Fault::Tears) => {}
+                    Some(Fault::Denies) if self.state().random.one_in(2) => {
+                        return Ok(Replaced::Conflict);
+                    }
+                    Some(Fault::Denies) => {}
+                    _ => return Ok(replaced),
+                }
+            }
+        }
+        Err(self.failure())
     }
 }

@@ -9,8 +9,9 @@ use envelock_ops::stores::MemoryStore;
 use envelock_ops::test_util::{Fault, FaultyStore};
 use envelock_ops::{
     Checkpoint, CheckpointError, CompareAndSwap, Definition, End, EnvelopeOperation, Expected,
-    FailureLimit, Halt, ItemKey, Job, Limits, MergeError, Operation, Page, Properties, Replaced,
-    Shard, Stage, Start, Step, Store, StoreError, StoredHeader, Task, UndoIndex, Verdict, merge,
+    FailureLimit, Halt, Item, ItemKey, Job, Limits, MergeError, Operation, Page, Properties,
+    Replaced, Shard, Stage, Start, Step, Store, StoreError, StoredHeader, Task, UndoIndex, Verdict,
+    merge,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,15 +183,15 @@ fn stages_soak_and_ask_before_they_go_on() {
 struct Failing<O>(O, fn(&ItemKey) -> bool);
 
 impl<O: Operation> Operation for Failing<O> {
-    fn apply(&self, item: &ItemKey, header: &[u8]) -> Verdict {
-        assert!(!item.to_string().contains("013"), "one item panics");
-        match (self.1)(item) {
+    fn apply(&self, item: &Item<'_>) -> Verdict {
+        assert!(!item.key.to_string().contains("013"), "one item panics");
+        match (self.1)(item.key) {
             true => Verdict::Failed(envelock::Error::MessageTooLong.into()),
-            false => self.0.apply(item, header),
+            false => self.0.apply(item),
         }
     }
-    fn opens(&self, header: &[u8]) -> Result<bool, envelock::Error> {
-        self.0.opens(header)
+    fn open(&self, header: &[u8]) -> Result<envelock::OpenedKey, envelock::Error> {
+        self.0.open(header)
     }
     fn targets(&self) -> Result<Vec<envelock_ops::VersionName>, envelock::Error> {
         self.0.targets()

@@ -2,13 +2,12 @@
 
 use crate::common::{header, keyring, rng};
 use envelock::{Aad, Envelope, KeyVersion, MultiKeyring, Suite, Timestamp, inspect};
-use envelock_ops::{Cause, Need, advise};
+use envelock_ops::{Cause, Need, VersionName, advise};
 
 const V1: KeyVersion = KeyVersion::FIRST;
 
-fn need(cause: Cause<'_>, header: &[u8], written: Option<u64>) -> Need {
-    let written = written.map(Timestamp::from_unix_seconds);
-    let advice = advise(cause, &inspect(header).unwrap(), written);
+fn need(cause: Cause, header: &[u8], written: Option<u64>) -> Need {
+    let advice = advise(&cause, &inspect(header).unwrap(), written);
     assert!(!advice.why.is_empty());
     advice.need
 }
@@ -19,15 +18,17 @@ fn routine_and_moves_never_touch_the_body() {
     let (old, new) = (keyring("old", &mut rng), keyring("new", &mut rng));
     let alone = header(&Envelope::new(&old));
     let both = header(&Envelope::new(MultiKeyring::new(old).with(new).unwrap()));
-    let v2 = V1.next().unwrap();
-    assert_eq!(need(Cause::Routine { name: "old", primary: v2 }, &alone, None), Need::Rewrap);
+    let routine = |name: &str, version| Cause::Routine {
+        primary: VersionName { name: name.into(), version },
+    };
+    let moved = |from: &str, to: &str| Cause::Move { from: from.into(), to: to.into() };
+    assert_eq!(need(routine("old", 2), &alone, None), Need::Rewrap);
     // A rollback: what is not the primary is stale, whatever its number.
-    assert_eq!(need(Cause::Routine { name: "old", primary: V1 }, &alone, None), Need::Nothing);
-    assert_eq!(need(Cause::Routine { name: "new", primary: v2 }, &both, None), Need::Rewrap);
-    let to_new = Cause::Move { from: "old", to: "new" };
-    assert_eq!(need(to_new, &alone, None), Need::AddAndRemove);
-    assert_eq!(need(to_new, &both, None), Need::Remove);
-    assert_eq!(need(Cause::Move { from: "third", to: "old" }, &alone, None), Need::Nothing);
+    assert_eq!(need(routine("old", 1), &alone, None), Need::Nothing);
+    assert_eq!(need(routine("new", 2), &both, None), Need::Rewrap);
+    assert_eq!(need(moved("old", "new"), &alone, None), Need::AddAndRemove);
+    assert_eq!(need(moved("old", "new"), &both, None), Need::Remove);
+    assert_eq!(need(moved("third", "old"), &alone, None), Need::Nothing);
 }
 
 #[test]
@@ -38,9 +39,8 @@ fn leak_reaches_what_was_rewrapped_since() {
     key.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut rng).unwrap();
     let rewrapped = Envelope::new(&key).rewrap(&under_v1, Default::default()).unwrap();
     let leak = |headers_exposed, retired: Option<u64>| Cause::VersionLeaked {
-        name: "orders",
-        version: V1,
-        retired: retired.map(Timestamp::from_unix_seconds),
+        version: VersionName::new("orders", V1),
+        retired,
         headers_exposed,
     };
     let now = rewrapped.header();
@@ -66,7 +66,8 @@ fn data_key_and_suite_need_a_new_encryption() {
     let envelope = Envelope::new(keyring("orders", &mut rng(3))).with_suite(Suite::Cobblestone128);
     let message = envelope.encrypt(b"payload", Aad::none()).unwrap();
     assert_eq!(need(Cause::DataKeyLeaked, &message, None), Need::Reencrypt);
-    let deprecated = |suite| need(Cause::SuiteDeprecated(suite), &message, None);
+    let deprecated =
+        |suite: Suite| need(Cause::SuiteDeprecated { suite: suite.id() }, &message, None);
     assert_eq!(deprecated(Suite::Cobblestone128), Need::Reencrypt);
     assert_eq!(deprecated(Suite::default()), Need::Nothing);
 }

@@ -1,29 +1,37 @@
 //! What a task does to one header, in memory and proven. Nothing here reads or writes a store.
 
-use crate::census::{ItemFacts, Unopenable};
+mod census;
+mod reencrypt;
+
+pub use census::LabelCensus;
+
+use crate::census::ItemFacts;
 use crate::definition::{CensusMode, Task, VersionName};
 use crate::item::ItemKey;
 use crate::outcome::{Exclusion, Failure};
+use crate::store::StoredHeader;
 use crate::undo::UndoIndex;
+use census::count_labels;
 use envelock::keyring::{Freshness, KeyringError, PrimaryKey, Refusal};
+use envelock::stream::StreamEncryptor;
 use envelock::{
-    Envelope, Error, GrantOptions, KeyVersion, Keyring, OsRandom, RandomSource, RewrapOptions,
-    SlotFinding, SlotLabel, SlotOutcome, inspect,
+    Envelope, Error, GrantOptions, KeyVersion, Keyring, OpenedKey, OsRandom, RandomSource,
+    RewrapOptions, SlotLabel, SlotOutcome, inspect,
 };
 
 /// What a task does to one header.
 pub trait Operation: Send + Sync {
-    /// Decides what is due, by labels first, and makes the new header. A new header that is returned was
+    /// Decides what is due, by labels first, and makes the new header. A new header of the same message was
     /// verified to open.
-    fn apply(&self, item: &ItemKey, header: &[u8]) -> Verdict;
+    fn apply(&self, item: &Item<'_>) -> Verdict;
 
-    /// Returns whether a slot of the header opens, with one unwrap for each slot that may. Called for items that a
-    /// killed job may have written, where a label may be half of a torn write.
+    /// Opens a header. Called for items that a killed job may have written, where a label may be half of a torn write,
+    /// and for bodies that are encrypted again.
     ///
     /// # Errors
     ///
-    /// [`Error`] if that is unknown, because a back end did not decide it.
-    fn opens(&self, header: &[u8]) -> Result<bool, Error>;
+    /// Those of [`Envelope::open`].
+    fn open(&self, header: &[u8]) -> Result<OpenedKey, Error>;
 
     /// Returns the versions that it would wrap under now.
     ///
@@ -43,6 +51,25 @@ pub trait Operation: Send + Sync {
     fn refusal(&self, task: &Task) -> Option<String>;
 }
 
+/// An item that was read.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Item<'a> {
+    /// The key.
+    pub key: &'a ItemKey,
+    /// What the store has.
+    pub stored: &'a StoredHeader,
+    /// Whether this job wrote this header, in this run or an earlier one, or the job that it follows did.
+    pub is_written: bool,
+}
+
+impl<'a> Item<'a> {
+    /// Returns an item whose header this job has not written.
+    pub const fn new(key: &'a ItemKey, stored: &'a StoredHeader) -> Self {
+        Item { key, stored, is_written: false }
+    }
+}
+
 /// The decision about one header.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -56,6 +83,13 @@ pub enum Verdict {
         header: Vec<u8>,
         /// Why a slot was left, if one was.
         left: Option<String>,
+    },
+    /// The message is to be encrypted again.
+    Reencrypt {
+        /// The new message, without its body.
+        message: Box<StreamEncryptor<'static>>,
+        /// The associated data of both.
+        associated_data: Vec<u8>,
     },
     /// The item was counted by a census.
     Counted(ItemFacts),
@@ -74,19 +108,24 @@ impl From<Error> for Verdict {
     }
 }
 
+/// Returns the associated data of an item.
+type AssociatedData = Box<dyn Fn(&ItemKey) -> Vec<u8> + Send + Sync>;
+
 /// The operation of a [`Task`] with the keys of an envelope.
 pub struct EnvelopeOperation<K, R = OsRandom> {
     envelope: Envelope<K, R>,
     task: Task,
     to: Option<Box<dyn Keyring>>,
     undo: UndoIndex,
+    associated_data: Option<AssociatedData>,
 }
 
 impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
     /// Returns the operation of `task`. [`Task::AddName`] also needs [`adding`](Self::adding), and
     /// [`Task::Restore`] needs [`restoring`](Self::restoring).
     pub fn new(envelope: Envelope<K, R>, task: Task) -> Self {
-        EnvelopeOperation { envelope, task, to: None, undo: UndoIndex::default() }
+        let undo = UndoIndex::default();
+        EnvelopeOperation { envelope, task, to: None, undo, associated_data: None }
     }
 
     /// Adds slots of this keyring.
@@ -103,15 +142,24 @@ impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
         self
     }
 
+    /// Encrypts each message again with what `of` returns for its item, as the message was encrypted. Without this call the
+    /// store has the associated data, or there is none.
+    #[must_use]
+    pub fn associated_data(
+        mut self,
+        of: impl Fn(&ItemKey) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        self.associated_data = Some(Box::new(of));
+        self
+    }
+
     fn rewrap(
         &self,
         header: &[u8],
         compromised: &[VersionName],
         retiring: Option<&VersionName>,
     ) -> Result<Verdict, Error> {
-        let is_foreign =
-            |label: &SlotLabel<'_>| self.freshness(label).map(|f| f == Freshness::NotMine);
-        if all_slots(header, is_foreign)? {
+        if self.is_foreign(header)? {
             return Ok(Verdict::Excluded(Exclusion::OtherKeyring));
         }
         // The labels decide, without a call to a back end.
@@ -135,6 +183,15 @@ impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
             }
             (false, Some(why)) => Verdict::Failed(Failure::SlotLeft(why.to_string())),
         })
+    }
+
+    fn opens(&self, header: &[u8]) -> Result<bool, Error> {
+        opened(self.envelope.open(header))
+    }
+
+    /// Returns whether all slots belong to other keyrings, by their labels.
+    fn is_foreign(&self, header: &[u8]) -> Result<bool, Error> {
+        all_slots(header, |label| self.freshness(label).map(|f| f == Freshness::NotMine))
     }
 
     fn freshness(&self, label: &SlotLabel<'_>) -> Result<Freshness, Error> {
@@ -173,64 +230,42 @@ impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
             return Ok(Verdict::Current);
         }
         let torn = || self.undo.old_of_torn(item, header);
+        if self.undo.is_reencrypted(item, header) {
+            return Ok(Verdict::Failed(Failure::Reencrypted));
+        }
         let old = match self.undo.old_of(item, header) {
             Some(old) => old,
             None => match torn() {
-                Some(old) if !opens(&self.envelope, header)? => old,
+                Some(old) if !self.opens(header)? => old,
                 _ => return Ok(Verdict::Excluded(Exclusion::NotInLog)),
             },
         };
-        Ok(match opens(&self.envelope, old)? {
+        Ok(match self.opens(old)? {
             true => Verdict::Change { header: old.to_vec(), left: None },
             false => Verdict::Failed(Failure::OldHeader),
         })
     }
-
-    fn count(&self, header: &[u8]) -> Result<Verdict, Error> {
-        let examined = self.envelope.examine(header)?;
-        let (mut facts, mut is_opened, mut why) =
-            (ItemFacts::default(), false, Unopenable::OtherKeyring);
-        for (slot, finding) in examined.slots() {
-            facts.add(&slot.label, finding.is_opened());
-            is_opened |= finding.is_opened();
-            match finding {
-                // Nobody knows whether the slot opens, so the item is not counted.
-                SlotFinding::NotOpened(KeyringError::Backend(error)) => {
-                    return Err(Error::Backend(error.clone()));
-                }
-                SlotFinding::NotOpened(KeyringError::Refused(Refusal::UnknownVersion))
-                | SlotFinding::Opened
-                | SlotFinding::NotOpened(KeyringError::NotMine) => {}
-                SlotFinding::NotOpened(KeyringError::Refused(_)) => {
-                    why = why.max(Unopenable::Refused)
-                }
-                _ => why = why.max(Unopenable::NotVerified),
-            }
-        }
-        if !is_opened {
-            facts.set_unopenable(why);
-        }
-        Ok(Verdict::Counted(facts))
-    }
 }
 
-impl<K: Keyring, R: RandomSource + Send + Sync> Operation for EnvelopeOperation<K, R> {
-    fn apply(&self, item: &ItemKey, header: &[u8]) -> Verdict {
+impl<K: Keyring + 'static, R: RandomSource + Send + Sync> Operation for EnvelopeOperation<K, R> {
+    fn apply(&self, item: &Item<'_>) -> Verdict {
+        let header = &item.stored.header;
         let verdict = match &self.task {
             Task::Rewrap { from_compromised, retiring, .. } => {
                 self.rewrap(header, from_compromised, retiring.as_ref())
             }
+            Task::Reencrypt { cause, .. } => self.reencrypt(item, cause),
             Task::AddName { from_compromised } => self.add_name(header, from_compromised),
             Task::RemoveName { name } => self.remove_name(header, name),
-            Task::Restore { .. } => self.restore(item, header),
+            Task::Restore { .. } => self.restore(item.key, header),
             Task::Census { mode: CensusMode::Labels } => count_labels(header),
             Task::Census { mode: CensusMode::Opened } => self.count(header),
         };
         verdict.unwrap_or_else(Verdict::from)
     }
 
-    fn opens(&self, header: &[u8]) -> Result<bool, Error> {
-        opens(&self.envelope, header)
+    fn open(&self, header: &[u8]) -> Result<OpenedKey, Error> {
+        self.envelope.open(header)
     }
 
     fn targets(&self) -> Result<Vec<VersionName>, Error> {
@@ -239,7 +274,9 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Operation for EnvelopeOperation<
             names.push(VersionName::new(primary.label.name.as_str(), primary.label.version));
         };
         match (&self.task, &self.to) {
-            (Task::Rewrap { .. }, _) => self.envelope.keyring().visit_primaries(&mut add),
+            (Task::Rewrap { .. } | Task::Reencrypt { .. }, _) => {
+                self.envelope.keyring().visit_primaries(&mut add)
+            }
             (Task::AddName { .. }, Some(to)) => to.visit_primaries(&mut add),
             _ => Ok(()),
         }
@@ -280,52 +317,17 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Operation for EnvelopeOperation<
     }
 }
 
-/// A census of labels, which needs no key.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "it has no state")]
-pub struct LabelCensus;
-
-impl Operation for LabelCensus {
-    fn apply(&self, _: &ItemKey, header: &[u8]) -> Verdict {
-        count_labels(header).unwrap_or_else(Verdict::from)
-    }
-
-    fn opens(&self, _: &[u8]) -> Result<bool, Error> {
-        Ok(false)
-    }
-
-    fn targets(&self) -> Result<Vec<VersionName>, Error> {
-        Ok(Vec::new())
-    }
-
-    fn unreadable(&self, _: &SlotLabel<'_>) -> Result<Option<String>, Error> {
-        Ok(None)
-    }
-
-    fn refusal(&self, task: &Task) -> Option<String> {
-        let is_labels = *task == Task::Census { mode: CensusMode::Labels };
-        (!is_labels).then(|| "only a census of labels needs no keys".into())
-    }
+/// Returns whether a slot opens, unless a back end did not decide it. Bytes that are no header do not open.
+pub(crate) fn opens(operation: &dyn Operation, header: &[u8]) -> Result<bool, Error> {
+    opened(operation.open(header))
 }
 
-/// Returns whether a slot opens. Bytes that are no header do not open.
-fn opens<K: Keyring, R>(envelope: &Envelope<K, R>, header: &[u8]) -> Result<bool, Error> {
-    let Ok(examined) = envelope.examine(header) else { return Ok(false) };
-    let mut unknown = None;
-    for (_, finding) in examined.slots() {
-        match finding {
-            SlotFinding::Opened => return Ok(true),
-            SlotFinding::NotOpened(KeyringError::Backend(error)) => unknown = Some(error.clone()),
-            _ => {}
-        }
+fn opened(opened: Result<OpenedKey, Error>) -> Result<bool, Error> {
+    match opened {
+        Ok(_) => Ok(true),
+        Err(error @ Error::Backend(_)) => Err(error),
+        Err(_) => Ok(false),
     }
-    unknown.map_or(Ok(false), |error| Err(Error::Backend(error)))
-}
-
-fn count_labels(header: &[u8]) -> Result<Verdict, Error> {
-    let mut facts = ItemFacts::default();
-    inspect(header)?.slots().for_each(|slot| facts.add(&slot.label, false));
-    Ok(Verdict::Counted(facts))
 }
 
 fn changed(is_changed: bool, header: Vec<u8>) -> Verdict {
