@@ -29,14 +29,13 @@ pub trait Fixture {
 }
 
 /// Checks one rule, and says how it is broken.
-type Check<F> = fn(&F) -> Result<(), String>;
+pub(super) type Check<F> = fn(&F) -> Result<(), String>;
 
 /// Checks a store against the contract of [`Store`].
 ///
 /// # Panics
 ///
 /// If the store breaks the contract, with what it did.
-#[expect(clippy::panic, reason = "a suite reports a broken rule by a panic")]
 pub fn check<F: Fixture + Sync>(fixture: &F) {
     let checks: [(&str, Check<F>); 7] = [
         ("reads what was written", reads),
@@ -47,6 +46,11 @@ pub fn check<F: Fixture + Sync>(fixture: &F) {
         ("lists every item once, in order", lists),
         ("reports what is gone", gone),
     ];
+    run(fixture, &checks);
+}
+
+#[expect(clippy::panic, reason = "a suite reports a broken rule by a panic")]
+pub(super) fn run<F>(fixture: &F, checks: &[(&str, Check<F>)]) {
     for (rule, check) in checks {
         if let Err(found) = check(fixture) {
             panic!("the store does not keep the rule \"{rule}\": {found}");
@@ -54,15 +58,15 @@ pub fn check<F: Fixture + Sync>(fixture: &F) {
     }
 }
 
-fn text(error: StoreError) -> String {
+pub(super) fn text(error: StoreError) -> String {
     error.to_string()
 }
 
-fn require(holds: bool, otherwise: &str) -> Result<(), String> {
+pub(super) fn require(holds: bool, otherwise: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise.into()) }
 }
 
-fn one_key<F: Fixture>(fixture: &F) -> Result<ItemKey, String> {
+pub(super) fn one_key<F: Fixture>(fixture: &F) -> Result<ItemKey, String> {
     fixture.keys(1).into_iter().next().ok_or("the fixture has no key".into())
 }
 

@@ -1,11 +1,12 @@
 //! The conformance suite: the stores of this crate pass, and each faulty one is found.
 
 use crate::common::{header, keyring, rng};
-use envelock::{Envelope, Timestamp};
-use envelock_ops::stores::MemoryStore;
-use envelock_ops::test_util::{Fault, FaultyStore, Fixture, check};
-use envelock_ops::{ItemKey, Store};
+use envelock::{Aad, Envelope, MemoryKeyring, Timestamp, inspect};
+use envelock_ops::stores::{MemoryItem, MemoryStore};
+use envelock_ops::test_util::{Fault, FaultyStore, Fixture, MessageFixture, check, check_rewrites};
+use envelock_ops::{Cause, EnvelopeOperation, ItemKey, Operation, Store, Task};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 fn headers() -> [Vec<u8>; 3] {
     let mut rng = rng(5);
@@ -102,6 +103,118 @@ fn faulty_store_is_found() {
             });
         };
         let found = catch_unwind(AssertUnwindSafe(faulty)).expect_err("it passes");
+        let text = found.downcast_ref::<String>().expect("text");
+        assert!(text.starts_with("the store does not keep the rule"), "{fault:?}: {text}");
+    }
+}
+
+fn new_keyring() -> Arc<MemoryKeyring> {
+    Arc::new(keyring("orders", &mut rng(5)))
+}
+
+type Put<'a, S> = &'a (dyn Fn(&S, &ItemKey, &[u8]) + Sync);
+type Get<'a, S> = &'a (dyn Fn(&S, &ItemKey) -> Vec<u8> + Sync);
+type Delete<'a, S> = &'a (dyn Fn(&S, &ItemKey) + Sync);
+
+/// A store of whole messages, and how others write, read and delete them.
+struct Messages<'a, S> {
+    store: S,
+    put: Put<'a, S>,
+    get: Get<'a, S>,
+    delete: Delete<'a, S>,
+    operation: EnvelopeOperation<Arc<MemoryKeyring>>,
+}
+
+impl<'a, S: Store> Messages<'a, S> {
+    fn new(store: S, put: Put<'a, S>, get: Get<'a, S>, delete: Delete<'a, S>) -> Self {
+        let task = Task::reencrypt(Cause::DataKeyLeaked);
+        let operation = EnvelopeOperation::new(Envelope::new(new_keyring()), task);
+        Messages { store, put, get, delete, operation }
+    }
+}
+
+impl<S: Store> Fixture for Messages<'_, S> {
+    type Store = S;
+    fn store(&self) -> &S {
+        &self.store
+    }
+    fn put(&self, item: &ItemKey, header: &[u8]) {
+        (self.put)(&self.store, item, header);
+    }
+    fn delete(&self, item: &ItemKey) {
+        (self.delete)(&self.store, item);
+    }
+    fn keys(&self, count: usize) -> Vec<ItemKey> {
+        keys(count)
+    }
+    fn headers(&self) -> [Vec<u8>; 3] {
+        headers()
+    }
+}
+
+impl<S: Store> MessageFixture for Messages<'_, S> {
+    fn put_message(&self, item: &ItemKey, message: &[u8]) {
+        (self.put)(&self.store, item, message);
+    }
+    fn message(&self, item: &ItemKey) -> Vec<u8> {
+        (self.get)(&self.store, item)
+    }
+    fn new_message(&self) -> Vec<u8> {
+        Envelope::new(new_keyring()).encrypt(&[7; 20_000], Aad::none()).unwrap()
+    }
+    fn operation(&self) -> &dyn Operation {
+        &self.operation
+    }
+}
+
+fn put_in_memory(store: &MemoryStore, item: &ItemKey, message: &[u8]) {
+    let (header, body) = message.split_at(inspect(message).unwrap().len());
+    let new = MemoryItem { body: Some(body.to_vec()), ..MemoryItem::default() };
+    store.insert_item(item.clone(), MemoryItem { header: header.to_vec(), ..new });
+}
+
+fn get_from_memory(store: &MemoryStore, item: &ItemKey) -> Vec<u8> {
+    let item = store.item(item).unwrap();
+    [item.header, item.body.unwrap()].concat()
+}
+
+#[test]
+fn whole_messages_in_memory_conform() {
+    let delete = |store: &MemoryStore, item: &ItemKey| drop(store.remove(item));
+    check_rewrites(&Messages::new(MemoryStore::new(), &put_in_memory, &get_from_memory, &delete));
+}
+
+#[cfg(unix)]
+#[test]
+fn whole_messages_in_files_conform() {
+    use envelock_ops::stores::{Directory, Layout};
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_path_buf();
+    let path = move |item: &ItemKey| root.join(item.to_string());
+    let store = Directory::new(directory.path(), Layout::Inline, Envelope::new(new_keyring()));
+    check_rewrites(&Messages::new(
+        store,
+        &|_, item, message| {
+            std::fs::create_dir_all(path(item).parent().unwrap()).unwrap();
+            std::fs::write(path(item), message).unwrap();
+        },
+        &|_, item| std::fs::read(path(item)).unwrap(),
+        &|_, item| std::fs::remove_file(path(item)).unwrap(),
+    ));
+}
+
+#[test]
+fn store_that_breaks_whole_messages_is_found() {
+    for &fault in Fault::ALL {
+        let store = FaultyStore::new(MemoryStore::new(), 11, &[fault], 6, u32::MAX);
+        let messages = Messages::new(
+            store,
+            &|store, item, message| put_in_memory(store.inner(), item, message),
+            &|store, item| get_from_memory(store.inner(), item),
+            &|store, item| drop(store.inner().remove(item)),
+        );
+        let found = catch_unwind(AssertUnwindSafe(|| check_rewrites(&messages)));
+        let found = found.expect_err("it passes");
         let text = found.downcast_ref::<String>().expect("text");
         assert!(text.starts_with("the store does not keep the rule"), "{fault:?}: {text}");
     }

@@ -5,7 +5,8 @@ use envelock::{Aad, Envelope, MemoryKeyring, Timestamp, inspect};
 use envelock_ops::drivers::{self, WorkDirectory, WorkDirectoryError};
 use envelock_ops::stores::{Directory, Layout, Selection};
 use envelock_ops::{
-    Definition, EnvelopeOperation, ItemKey, Page, Replaced, Shard, Start, Store, Task, UndoIndex,
+    Cause, Definition, EnvelopeOperation, ItemKey, Page, Replaced, Shard, Start, Store, Task,
+    UndoIndex,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -92,17 +93,22 @@ fn store(root: &Path, layout: &Layout) -> Directory<Keyring> {
     Directory::new(root, layout.clone(), Envelope::new(keys(2)))
 }
 
-fn operation() -> EnvelopeOperation<Keyring> {
-    EnvelopeOperation::new(Envelope::new(keys(2)), Task::rewrap())
-}
-
 /// Runs or resumes the job of a tree, as one process does.
 fn run(root: &Path, layout: &Layout, work: &Path, page: usize) -> envelock_ops::Report {
+    run_task(root, layout, work, page, Task::rewrap())
+}
+
+fn run_task(
+    root: &Path,
+    layout: &Layout,
+    work: &Path,
+    page: usize,
+    task: Task,
+) -> envelock_ops::Report {
     let store = store(root, layout);
-    let definition =
-        Definition { page, ..Definition::new(store.properties().name, Task::rewrap()) };
+    let definition = Definition { page, ..Definition::new(store.properties().name, task.clone()) };
     let mut records = WorkDirectory::open(work, definition, Shard::WHOLE).unwrap();
-    let operation = operation();
+    let operation = EnvelopeOperation::new(Envelope::new(keys(2)), task);
     let mut job = records.job(&Start::new(NOW, store.properties()), &operation).unwrap();
     let end = drivers::run(&mut job, 2, &store, &operation, &mut records, &mut ());
     records.write_report(end.report()).unwrap();
@@ -144,32 +150,49 @@ fn child_of_kills() {
         None => Layout::Inline,
     };
     let root = PathBuf::from(root);
-    run(&root.join("tree"), &layout, &root.join("job"), 50);
+    let task = match std::env::var_os("ENVELOCK_OPS_REENCRYPTS") {
+        Some(_) => reencryption(),
+        None => Task::rewrap(),
+    };
+    run_task(&root.join("tree"), &layout, &root.join("job"), 50, task);
+}
+
+fn reencryption() -> Task {
+    Task::reencrypt(Cause::DataKeyLeaked)
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Starts a job so often, and kills it.
+fn kill_jobs(root: &Path, kills: u64, variables: &[&str]) {
+    let mut random = envelock_ops::test_util::SplitMix::new(9);
+    for _ in 0..kills {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "directories::child_of_kills"]);
+        child.env("ENVELOCK_OPS_TREE", root);
+        child.envs(variables.iter().map(|name| (name, "1")));
+        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(2 + random.below(30)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
 
 #[test]
 fn kills_lose_no_message_and_no_count() {
-    let setting = |name, default| {
-        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-    };
     let (items, kills) = (setting("ENVELOCK_ITEMS", 10_000), setting("ENVELOCK_KILLS", 100));
     for layout in layouts() {
         let directory = scratch();
         let root = directory.path().join("tree");
         let bodies = write_tree(&root, &layout, items);
-        let mut random = envelock_ops::test_util::SplitMix::new(9);
-        for _ in 0..kills {
-            let mut child = Command::new(std::env::current_exe().unwrap());
-            child.args(["--exact", "directories::child_of_kills"]);
-            child.env("ENVELOCK_OPS_TREE", directory.path());
-            if layout != Layout::Inline {
-                child.env("ENVELOCK_OPS_SIDECAR", "1");
-            }
-            let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(2 + random.below(30)));
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        let is_sidecar = layout != Layout::Inline;
+        kill_jobs(
+            directory.path(),
+            kills,
+            if is_sidecar { &["ENVELOCK_OPS_SIDECAR"] } else { &[] },
+        );
         let report = run(&root, &layout, &directory.path().join("job"), 50);
         assert_eq!((report.tally.changed, report.tally.listed), (items, items), "{}", report.tally);
         check_tree(&layout, &bodies, 2);
@@ -178,6 +201,48 @@ fn kills_lose_no_message_and_no_count() {
         let leftovers = names(&root).into_iter().filter(|name| name.contains(".envelock-rewrap"));
         assert_eq!(leftovers.count(), 0);
     }
+}
+
+#[test]
+fn kills_leave_each_message_old_or_encrypted_again_once() {
+    let (items, kills) = (setting("ENVELOCK_ITEMS", 2_000), setting("ENVELOCK_KILLS", 60));
+    let directory = scratch();
+    let (root, job) = (directory.path().join("tree"), directory.path().join("job"));
+    let layout = Layout::Inline;
+    let bodies = write_tree(&root, &layout, items);
+    let read = |path: &PathBuf| {
+        let message = fs::read(path).unwrap();
+        let id = inspect(&message).unwrap().data_key_id();
+        let plaintext = Envelope::new(keys(2)).decrypt(&message, Aad::none()).unwrap();
+        (id, plaintext)
+    };
+    let before: BTreeMap<_, _> = bodies.keys().map(|path| (path, read(path))).collect();
+    for _ in 0..4 {
+        kill_jobs(directory.path(), kills / 4, &["ENVELOCK_OPS_REENCRYPTS"]);
+        before.iter().for_each(|(path, (_, plaintext))| assert_eq!(read(path).1, *plaintext));
+    }
+    let report = run_task(&root, &layout, &job, 50, reencryption());
+    assert_eq!((report.tally.changed, report.tally.listed), (items, items), "{}", report.tally);
+    let check = || {
+        for (path, (id, plaintext)) in &before {
+            let now = read(path);
+            assert!(now.0 != *id && now.1 == *plaintext, "{path:?}");
+        }
+    };
+    check();
+    // What is finished begins no second time, and a restore refuses.
+    let again = run_task(&root, &layout, &job, 50, reencryption());
+    assert_eq!(again.tally, report.tally);
+    let undo = fs::read(job.join("0-of-1.undo")).unwrap();
+    let index = UndoIndex::read(&undo).unwrap();
+    let task = Task::Restore { job: index.job().unwrap().clone() };
+    let restore = EnvelopeOperation::new(Envelope::new(keys(2)), task.clone()).restoring(index);
+    let store = store(&root, &layout);
+    let definition = Definition { page: 20, ..Definition::new(store.properties().name, task) };
+    let end =
+        common::run_to_end(&definition, &store, &restore, &mut common::MemoryRecords::default());
+    assert_eq!((end.report().tally.failed, end.report().tally.changed), (20, 0));
+    check();
 }
 
 fn names(root: &Path) -> Vec<String> {

@@ -9,6 +9,7 @@ mod directories;
 mod engine;
 mod outages;
 mod planner;
+mod reencryption;
 mod refusals;
 mod simulation;
 mod tasks;
