@@ -1,7 +1,7 @@
 //! Limits of a job, which can be changed while it runs, and concurrency that follows the latency of the store.
 
 use crate::breaker::{BackEnd, Breaker, Outage, Passage, Sign};
-use crate::store::StoreError;
+use crate::store_error::StoreError;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

@@ -319,7 +319,7 @@ impl Work {
 fn witness(back_end: BackEnd, header: &[u8], operation: &dyn Operation) -> State {
     match back_end {
         BackEnd::Store => State::Finished(Finding::Outcome(Outcome::Current)),
-        BackEnd::Keys => match operation.opens(header) {
+        BackEnd::Keys => match opens(operation, header) {
             Ok(true) => State::Finished(Finding::Outcome(Outcome::Changed)),
             // Perhaps no key was asked for: it is a witness no longer.
             Ok(false) => State::Finished(Finding::Outcome(Outcome::Gone)),

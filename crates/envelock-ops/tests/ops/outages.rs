@@ -4,9 +4,9 @@ use crate::common::{MemoryRecords, NOW, finished, key, open, run, run_to_end, st
 use envelock::{BackendError, Envelope, Error, SlotLabel};
 use envelock_ops::stores::MemoryStore;
 use envelock_ops::{
-    BackEnd, Definition, End, EnvelopeOperation, Expected, FailureLimit, Halt, ItemKey, Limits,
-    Operation, Page, Properties, Replaced, Shard, Start, Store, StoreError, StoredHeader, Task,
-    Verdict, VersionName,
+    BackEnd, Definition, End, EnvelopeOperation, Expected, FailureLimit, Halt, Item, ItemKey,
+    Limits, Operation, Page, Properties, Replaced, Shard, Start, Store, StoreError, StoredHeader,
+    Task, Verdict, VersionName,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -51,16 +51,16 @@ impl Store for Away<&MemoryStore> {
 }
 
 impl<O: Operation> Operation for Away<O> {
-    fn apply(&self, item: &ItemKey, header: &[u8]) -> Verdict {
-        match self.is_away(item) {
+    fn apply(&self, item: &Item<'_>) -> Verdict {
+        match self.is_away(item.key) {
             true => Verdict::from(Error::Backend(throttled())),
-            false => self.0.apply(item, header),
+            false => self.0.apply(item),
         }
     }
-    fn opens(&self, header: &[u8]) -> Result<bool, Error> {
+    fn open(&self, header: &[u8]) -> Result<envelock::OpenedKey, Error> {
         match self.is_away(&key(0)) {
             true => Err(Error::Backend(throttled())),
-            false => self.0.opens(header),
+            false => self.0.open(header),
         }
     }
     fn targets(&self) -> Result<Vec<VersionName>, Error> {
