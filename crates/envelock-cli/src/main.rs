@@ -10,6 +10,7 @@
 //   context          what each command gets: output, keyrings, sources, secrets
 //   keyring_locator, source_locator, locator   the text that names a keyring or a source
 //   open_keyring     a keyring that was opened by its locator
+//   open_source      the store of a source that was opened by its locator
 //   config           `envelock.toml`
 //   version_name, table   `orders:3`; tables for people
 //   secrets, terminal, confirmation   passphrases, PINs and keys; questions to a person
@@ -23,6 +24,7 @@ mod failure;
 mod keyring_locator;
 mod locator;
 mod open_keyring;
+mod open_source;
 mod output;
 mod secrets;
 mod source_locator;

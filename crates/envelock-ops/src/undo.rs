@@ -97,6 +97,17 @@ impl UndoIndex {
         Ok(UndoIndex { job: Some(job.into()), ..UndoIndex::tail(records) })
     }
 
+    /// Returns the records of both, as of the shards of one job.
+    #[must_use]
+    pub fn merge(mut self, other: UndoIndex) -> Self {
+        self.job = self.job.or(other.job);
+        self.damaged += other.damaged;
+        for (item, records) in other.records {
+            self.records.entry(item).or_default().extend(records);
+        }
+        self
+    }
+
     /// Reads the records of the end of a log.
     pub(crate) fn tail(mut rest: &[u8]) -> Self {
         let mut index = UndoIndex::default();

@@ -1,9 +1,11 @@
 //! The commands: one file for each, with its arguments and what it prints.
 
 mod associated_data;
+mod census;
 mod decrypt;
 mod encrypt;
 mod inspect;
+mod job;
 mod key;
 mod pages;
 mod rewrap;
@@ -33,6 +35,11 @@ pub enum Command {
     Completion(pages::Completion),
     /// Print a manual page, or write all of them.
     Man(pages::Man),
+    /// Plan, start, watch, stop, resume and undo work on many messages.
+    #[command(subcommand)]
+    Job(job::Job),
+    /// Count the messages of a source by the versions that they need.
+    Census(census::Census),
 }
 
 impl Command {
@@ -51,6 +58,8 @@ impl Command {
             Command::Status(status) => status.run(context),
             Command::Completion(completion) => completion.run(),
             Command::Man(man) => man.run(),
+            Command::Job(job) => job.run(context),
+            Command::Census(census) => census.run(context),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Errors of commands: what failed, what to do next, and the exit code for a scheduler.
 
 mod of_library;
+pub mod of_ops;
 
 use envelock::Error;
 use std::process::ExitCode;

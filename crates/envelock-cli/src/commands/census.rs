@@ -1,0 +1,190 @@
+//! `envelock census`: which versions the messages of a source need.
+
+use super::job::console::{Console, grouped, now, stop_flag};
+use super::job::settings::open_keyring;
+use super::job::start::parse_shard;
+use crate::context::Context;
+use crate::failure::of_ops::of_halt;
+use crate::failure::{Exit, Failure, chain};
+use crate::open_source::{OpenStore, ReadOnly, open_source, open_to_read};
+use crate::output::printable;
+use crate::table::Table;
+use crate::version_name::VersionName;
+use clap::Args;
+use envelock::keyring::WithoutVersions;
+use envelock::{Envelope, Keyring};
+use envelock_ops::drivers::run;
+use envelock_ops::{
+    Census as Counts, CensusMode, Definition, End, EnvelopeOperation, Job, LabelCensus, Operation,
+    Report, Shard, Start, Store, Task, Unopenable,
+};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Arguments of `envelock census`.
+#[derive(Args, Debug)]
+pub struct Census {
+    /// Messages: `dir:PATH`, `list:FILE`, `list:-`, or a name of envelock.toml.
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// Unwrap each slot and check its data key. Without it, labels count, which anyone can write.
+    #[arg(long)]
+    opened: bool,
+    /// Open without this version, as if it was destroyed.
+    #[arg(long, value_name = "KEY:VERSION", requires = "opened")]
+    without: Vec<VersionName>,
+    /// Count one part of the items: `3/16`, from 0 on, or `auto`.
+    #[arg(long, value_name = "I/N", default_value = "0/1", value_parser = parse_shard)]
+    shard: Shard,
+    /// Write the report to this file, for `envelock job merge`.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Items at the same time.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+}
+
+impl Census {
+    /// Counts the messages of a source by the versions that they need. Nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// Messages do not open, or the census is not complete.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let (source, of_source) = context.config()?.source(&self.source)?;
+        if source_is_stdin(&source) {
+            context.secrets().check_standard_input()?;
+        }
+        let (store, operation, mode): (OpenStore, Box<dyn Operation>, _) = if self.opened {
+            let (keyring, _) = open_keyring(context, of_source.as_deref())?;
+            let keys: Arc<dyn Keyring> = keyring.lifecycle();
+            let store = open_source(&source, Envelope::new(keys.clone()))?;
+            let mut suffix = String::new();
+            let mut without = WithoutVersions::new(keys);
+            for version in &self.without {
+                without = without.and(&version.key, version.version)?;
+                suffix += &format!(" without {version}");
+            }
+            let task = Task::Census { mode: CensusMode::Opened };
+            let operation = EnvelopeOperation::new(Envelope::new(without), task);
+            // The name has what is left out, so that reports of different questions are never added up.
+            (Box::new(ReadOnly { store, suffix }), Box::new(operation), CensusMode::Opened)
+        } else {
+            (open_to_read(&source)?, Box::new(LabelCensus), CensusMode::Labels)
+        };
+        let report = self.count(context, &store, &*operation, mode)?;
+        if let Some(path) = &self.report {
+            let subject = printable(path);
+            let json = serde_json::to_vec_pretty(&report).map_err(std::io::Error::from);
+            json.and_then(|json| std::fs::write(path, json))
+                .map_err(|error| Failure::io(subject, &error))?;
+        }
+        self.print(context, &report)
+    }
+
+    fn count(
+        &self,
+        context: &Context,
+        store: &OpenStore,
+        operation: &dyn Operation,
+        mode: CensusMode,
+    ) -> Result<Report, Failure> {
+        let definition = Definition::new(store.properties().name, Task::Census { mode });
+        let mut start = Start::new(now(), store.properties());
+        start.limits.concurrency = self.concurrency;
+        let mut job = Job::new(definition, self.shard, 0, &start, operation)?;
+        let mut console = Console::new(context.output(), stop_flag()?, None);
+        let end = run(&mut job, self.concurrency, store, operation, &mut (), &mut console);
+        console.finish();
+        match end {
+            End::Finished(report) => Ok(*report),
+            End::Halted { why, .. } => {
+                let (exit, _) = of_halt(&why);
+                Err(Failure::new(exit, chain(&why), "repair the source, then count again"))
+            }
+            _ => Err(Failure::new(
+                Exit::Stopped,
+                "stopped",
+                "count again: a census begins at the start",
+            )),
+        }
+    }
+
+    fn print(&self, context: &Context, report: &Report) -> Result<(), Failure> {
+        let counts = report.census.clone().unwrap_or_default();
+        let tally = report.tally;
+        context.output().result(
+            || {
+                let of = match self.opened {
+                    true => "by the versions that open them now",
+                    false => "by labels, which are no evidence",
+                };
+                format!(
+                    "{}: {} items {of}; {} not envelock, {} not readable\n{}",
+                    report.definition.source,
+                    grouped(tally.listed),
+                    grouped(tally.excluded),
+                    grouped(tally.failed),
+                    table(&counts),
+                )
+            },
+            || json!(report),
+        )?;
+        let unopenable: u64 = counts.unopenable.iter().map(|(_, items)| items).sum();
+        if unopenable == 0 && tally.is_complete() {
+            return Ok(());
+        }
+        let what = match (unopenable, self.without.is_empty()) {
+            (0, _) => format!("{} items were not counted", grouped(tally.failed)),
+            (items, true) => format!("{} items do not open", grouped(items)),
+            (items, false) => format!(
+                "{} items do not open without {}",
+                grouped(items),
+                self.without.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
+        };
+        let next = match self.without.is_empty() {
+            true => "`envelock inspect FILE` shows which keys a message needs".to_string(),
+            false => format!("`envelock job plan {}` shows what a rewrap would do", self.source),
+        };
+        Err(Failure::new(Exit::ItemsLeft, what, next))
+    }
+}
+
+fn source_is_stdin(source: &crate::source_locator::SourceLocator) -> bool {
+    use crate::source_locator::{ListFile, SourceLocator};
+    matches!(source, SourceLocator::List { from: ListFile::StandardInput, .. })
+}
+
+/// Returns the counts as a table.
+pub fn table(counts: &Counts) -> String {
+    let mut table = Table::new(&["KEY", "VERSION", "ID", "LABELLED", "OPENED", "SOLE", "BYTES"]);
+    for version in &counts.uses {
+        table.row([
+            version.name.clone(),
+            version.version.to_string(),
+            version.id.clone(),
+            grouped(version.labelled),
+            grouped(version.opened),
+            grouped(version.sole),
+            grouped(version.bytes),
+        ]);
+    }
+    let mut text = table.to_string();
+    for (why, items) in &counts.unopenable {
+        let why = match why {
+            Unopenable::OtherKeyring => "no slot is of this keyring",
+            Unopenable::Refused => "the keyring refuses the version",
+            _ => "damaged or forged",
+        };
+        text += &format!("not opened: {} items, {why}\n", grouped(*items));
+    }
+    if counts.uncounted_slots > 0 {
+        text += &format!(
+            "{} slots of more versions were not counted\n",
+            grouped(counts.uncounted_slots)
+        );
+    }
+    text
+}

@@ -1,0 +1,304 @@
+//! `envelock job retry` and `undo`: jobs over the records of another one.
+
+use super::run::{Run, shards};
+use super::settings::Settings;
+use super::start::resume;
+use super::task::{Keys, keys};
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::open_keyring::OpenKeyring;
+use crate::open_source::{OpenStore, absolute, open_source};
+use crate::output::{printable, shell_word};
+use crate::source_locator::SourceLocator;
+use clap::Args;
+use envelock_ops::stores::Selection;
+use envelock_ops::{Checkpoint, Definition, ItemKey, Shard, Task, UndoIndex};
+use std::path::{Path, PathBuf};
+
+/// Arguments of `job retry`.
+#[derive(Args, Debug)]
+pub struct RetryJob {
+    /// The directory of the job.
+    #[arg(value_name = "DIRECTORY")]
+    directory: PathBuf,
+    /// A limit, such as items-per-second=500.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Arguments of `job undo`.
+#[derive(Args, Debug)]
+pub struct UndoJob {
+    /// The directory of the job.
+    #[arg(value_name = "DIRECTORY")]
+    directory: PathBuf,
+    /// A limit, such as items-per-second=500.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Opens what a job works on: its store, its keys, and the undo log of the job that it follows.
+pub fn open(
+    context: &Context,
+    settings: &Settings,
+    keyring: &OpenKeyring,
+) -> Result<(OpenStore, Keys, Option<UndoIndex>), Failure> {
+    let wrong = || Failure::usage("job.json has no locator of a source", "start a new job");
+    let source = SourceLocator::parse(&settings.source)?.ok_or_else(wrong)?;
+    let mut store = open_source(&source, keyring.envelope())?;
+    let mut earlier = None;
+    let undo = settings.undoes.as_deref().map(undo_log).transpose()?;
+    if let (Some(undo), Some(of)) = (&undo, &settings.undoes) {
+        store = Box::new(Selection::new(store, &selection("undo log", of)?, undo.items().cloned()));
+    }
+    if let Some(of) = &settings.retries {
+        earlier = Some(undo_log(of)?);
+        let before = store.properties().name;
+        let items = failures(of)?;
+        let base = open_source(&source, keyring.envelope())?;
+        let chosen = Selection::new(base, &selection("failures", of)?, items);
+        // A retry of an undo names both.
+        store = if undo.is_some() { named(chosen, before) } else { Box::new(chosen) };
+    }
+    let keys = keys(context, keyring, &settings.definition.task, settings.add.as_deref(), undo)?;
+    Ok((store, keys, earlier))
+}
+
+fn named(store: Selection<OpenStore>, before: String) -> OpenStore {
+    Box::new(crate::open_source::Renamed { store, suffix: format!(" of {before}") })
+}
+
+fn selection(what: &str, directory: &Path) -> Result<String, Failure> {
+    let id = Settings::read(directory)?.definition.id();
+    Ok(format!("{what} of job {}", id.get(..16).unwrap_or(&id)))
+}
+
+/// Reads the undo logs of all shards.
+pub fn undo_log(directory: &Path) -> Result<UndoIndex, Failure> {
+    let mut whole = UndoIndex::default();
+    for (_, path) in shards(directory, ".undo")? {
+        let log = std::fs::read(&path).map_err(|error| Failure::io(printable(&path), &error))?;
+        let index = UndoIndex::read(&log).map_err(|error| {
+            let what = format!("{}: {error}", printable(&path));
+            Failure::new(Exit::NotVerified, what, "take the file from a backup")
+        })?;
+        whole = whole.merge(index);
+    }
+    Ok(whole)
+}
+
+/// Reads the items that are left, of all shards. What is excluded stays excluded.
+fn failures(directory: &Path) -> Result<Vec<ItemKey>, Failure> {
+    let mut items = Vec::new();
+    for (_, path) in shards(directory, ".failures.jsonl")? {
+        let subject = printable(&path);
+        let text = std::fs::read_to_string(&path).map_err(|error| Failure::io(&subject, &error))?;
+        for line in text.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            let item = value.get("item").and_then(|item| item.as_str()).and_then(ItemKey::parse);
+            let is_excluded = value.get("outcome").is_some_and(|outcome| outcome == "excluded");
+            let wrong = || {
+                let what = format!("{subject} has a line that names no item: {line}");
+                Failure::new(Exit::NotVerified, what, "remove the line, and run it again")
+            };
+            if !is_excluded {
+                items.push(item.ok_or_else(wrong)?);
+            }
+        }
+    }
+    Ok(items)
+}
+
+/// Returns the shard that is not finished, or the last one.
+///
+/// # Errors
+///
+/// Several are not, or there is none.
+pub fn unfinished(known: &[(Shard, PathBuf)]) -> Result<Shard, Failure> {
+    let mut open = Vec::new();
+    for (shard, path) in known {
+        if !checkpoint(path)?.is_finished() {
+            open.push(*shard);
+        }
+    }
+    match (open.as_slice(), known.last()) {
+        ([shard], _) => Ok(*shard),
+        ([], Some((shard, _))) => Ok(*shard),
+        ([], None) => Ok(Shard::WHOLE),
+        (open, _) => {
+            let list: Vec<String> = open.iter().map(ToString::to_string).collect();
+            let what = format!("shards {} are not finished", list.join(", "));
+            Err(Failure::usage(what, "name one: `--shard I/N`"))
+        }
+    }
+}
+
+/// Reads a checkpoint.
+///
+/// # Errors
+///
+/// It is damaged.
+pub fn checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
+    let subject = printable(path);
+    let bytes = std::fs::read(path).map_err(|error| Failure::io(&subject, &error))?;
+    Checkpoint::read(&bytes).map_err(|error| {
+        let next = "move the file away and start again: what is done is found as current";
+        Failure::new(Exit::NotVerified, format!("{subject}: {error}"), next)
+    })
+}
+
+/// Returns the directory of a job over the records of another: the last one if it is not finished, or a new one.
+fn directory_for(of: &Path, what: &str) -> Result<(PathBuf, bool), Failure> {
+    let name = |number: u32| of.join(format!("{what}-{number}"));
+    let mut number = 1_u32;
+    while Settings::exist(&name(number)) {
+        let known = shards(&name(number), ".checkpoint")?;
+        let is_open = match known.first() {
+            Some((_, path)) => !checkpoint(path)?.is_finished(),
+            None => true,
+        };
+        if is_open {
+            return Ok((name(number), true));
+        }
+        number = number.saturating_add(1);
+    }
+    Ok((name(number), false))
+}
+
+impl RetryJob {
+    /// Tries the items again that are left, with the undo log of the job for what it has torn.
+    ///
+    /// # Errors
+    ///
+    /// The job still runs, or items are left again.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let before = Settings::read(&self.directory)?;
+        finished_or_refuse(&self.directory, "retry")?;
+        let (directory, is_there) = directory_for(&self.directory, "retry")?;
+        if is_there {
+            let settings = Settings::read(&directory)?;
+            return resume(context, &directory, &settings, Shard::WHOLE, &self.set, false);
+        }
+        // After a retry, what that one has left.
+        let of = last_retry(&self.directory)?;
+        let items = failures(&of)?;
+        if items.is_empty() {
+            return context.output().result(
+                || "nothing is left".into(),
+                || serde_json::json!({ "summary": null, "left": 0 }),
+            );
+        }
+        let settings = Settings { retries: Some(absolute(&of)?), gate: None, ..before };
+        start(context, &directory, settings, &self.set)
+    }
+}
+
+/// Returns the last finished retry of a job, or the job.
+fn last_retry(of: &Path) -> Result<PathBuf, Failure> {
+    let (next, _) = directory_for(of, "retry")?;
+    let number =
+        next.to_string_lossy().rsplit('-').next().and_then(|text| text.parse::<u32>().ok());
+    Ok(match number {
+        Some(number @ 2..) => of.join(format!("retry-{}", number.saturating_sub(1))),
+        _ => of.to_path_buf(),
+    })
+}
+
+impl UndoJob {
+    /// Puts old headers back: those of retries first, then those of the job.
+    ///
+    /// # Errors
+    ///
+    /// The job still runs, or an old header does not open any more.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        finished_or_refuse(&self.directory, "undo")?;
+        let mut all = vec![self.directory.clone()];
+        for number in 1_u32.. {
+            let retry = self.directory.join(format!("retry-{number}"));
+            if !Settings::exist(&retry) {
+                break;
+            }
+            all.insert(0, retry);
+        }
+        let mut first = Ok(());
+        for directory in all {
+            let undone = self.undo(context, &directory);
+            first = first.and(undone);
+        }
+        first
+    }
+
+    fn undo(&self, context: &Context, of: &Path) -> Result<(), Failure> {
+        let before = Settings::read(of)?;
+        let (directory, is_there) = directory_for(of, "undo")?;
+        if is_there {
+            let settings = Settings::read(&directory)?;
+            return resume(context, &directory, &settings, Shard::WHOLE, &self.set, false);
+        }
+        let log = undo_log(of)?;
+        let Some(job) = log.job().cloned() else {
+            let what = format!("{} has no undo log", printable(of));
+            return Err(Failure::new(
+                Exit::CouldNotRun,
+                what,
+                "promote the older version, and run a job",
+            ));
+        };
+        let definition = Definition { task: Task::Restore { job }, ..before.definition };
+        let settings = Settings {
+            undoes: Some(absolute(of)?),
+            retries: None,
+            add: None,
+            gate: None,
+            definition,
+            ..before
+        };
+        start(context, &directory, settings, &self.set)
+    }
+}
+
+/// Starts a job over the records of another. Its items are those of the selection, in one stage.
+fn start(
+    context: &Context,
+    directory: &Path,
+    mut settings: Settings,
+    set: &[String],
+) -> Result<(), Failure> {
+    let keyring = settings.open_keyring(context)?;
+    let (store, keys, earlier) = open(context, &settings, &keyring)?;
+    let task = settings.definition.task.clone();
+    let before = &settings.definition;
+    settings.definition = Definition {
+        failure_limit: before.failure_limit,
+        allowed_names: before.allowed_names.clone(),
+        attempts: before.attempts,
+        ..Definition::new(store.properties().name, task)
+    };
+    // Few items, of which many fail again: each is listed, and none halts the rest.
+    settings.definition.failure_limit.millionths = 999_999;
+    Run {
+        context,
+        directory,
+        settings: &settings,
+        shard: Shard::WHOLE,
+        keyring: &keyring,
+        keys: &keys,
+        store: &store,
+        earlier,
+        set,
+        adopts: false,
+        releases: false,
+    }
+    .run()
+}
+
+/// Refuses while a process works on the job.
+fn finished_or_refuse(directory: &Path, verb: &str) -> Result<(), Failure> {
+    if super::control::running(directory)?.is_empty() {
+        return Ok(());
+    }
+    let word = shell_word(directory);
+    let what = format!("the job in {} still runs", printable(directory));
+    let next = format!("`envelock job stop {word}`, then `envelock job {verb} {word}`");
+    Err(Failure::new(Exit::Refused, what, next))
+}

@@ -1,0 +1,318 @@
+//! What a person or a scheduler sees of a job that runs, and how they stop it.
+
+use super::limits::describe;
+use crate::failure::Failure;
+use crate::output::Output;
+use envelock_ops::drivers::{Control, ControlFile};
+use envelock_ops::{Job, Limits, StageReport, Tally};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often progress is printed where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+const JSON_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the rate is measured.
+const RATE_OVER: Duration = Duration::from_secs(15);
+
+/// Returns the time since 1970.
+pub fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Returns a flag that the first SIGINT or SIGTERM sets. The second one ends the process.
+///
+/// # Errors
+///
+/// The operating system refuses.
+pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The order is what makes the second one end the process.
+        flag::register_conditional_default(signal, stop.clone())
+            .and_then(|_| flag::register(signal, stop.clone()))
+            .map_err(|error| Failure::io("signals", &error))?;
+    }
+    Ok(stop)
+}
+
+/// The [`Control`] of a job that a person or a scheduler started.
+pub struct Console {
+    output: Output,
+    stop: Arc<AtomicBool>,
+    file: Option<ControlFile>,
+    gate: Option<String>,
+    releases: bool,
+    directory: PathBuf,
+    /// The items of the shard, where they were counted.
+    total: Option<u64>,
+    bar: Option<ProgressBar>,
+    samples: VecDeque<(Instant, u64)>,
+    printed: Option<Instant>,
+    said_stop: bool,
+    waits: bool,
+    limits: Option<Limits>,
+}
+
+impl Console {
+    pub fn new(output: Output, stop: Arc<AtomicBool>, file: Option<ControlFile>) -> Self {
+        let bar = (!output.is_json() && io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::no_length();
+            let style = ProgressStyle::with_template("{prefix} [{bar:20}] {pos} / {len}  {msg}");
+            bar.set_style(
+                style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("##-"),
+            );
+            bar
+        });
+        Console {
+            output,
+            stop,
+            file,
+            gate: None,
+            releases: false,
+            directory: PathBuf::new(),
+            total: None,
+            bar,
+            samples: VecDeque::new(),
+            printed: None,
+            said_stop: false,
+            waits: false,
+            limits: None,
+        }
+    }
+
+    /// Asks this command after each stage, with the numbers of the stage in its environment.
+    pub fn with_gate(mut self, gate: Option<String>, releases: bool, directory: PathBuf) -> Self {
+        (self.gate, self.releases, self.directory) = (gate, releases, directory);
+        self
+    }
+
+    pub fn with_total(mut self, total: Option<u64>) -> Self {
+        self.total = total;
+        self
+    }
+
+    /// Returns whether the job was asked to stop.
+    pub fn was_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.file.as_ref().is_some_and(ControlFile::wants_stop)
+    }
+
+    /// Prints a line above the bar.
+    fn say(&self, text: &str, json: impl FnOnce() -> Value) {
+        let print = || self.output.progress(|| text.into(), json);
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn rate(&mut self, done: u64) -> f64 {
+        let now = Instant::now();
+        self.samples.push_back((now, done));
+        while self.samples.front().is_some_and(|(at, _)| now - *at > RATE_OVER) {
+            self.samples.pop_front();
+        }
+        let Some((at, before)) = self.samples.front() else { return 0.0 };
+        let seconds = (now - *at).as_secs_f64();
+        if seconds < 0.2 { 0.0 } else { done.saturating_sub(*before) as f64 / seconds }
+    }
+
+    /// Removes the bar at the end.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Returns how many items have an outcome.
+pub fn done(tally: Tally) -> u64 {
+    let Tally { changed, current, excluded, conflict, gone, failed, .. } = tally;
+    changed + current + excluded + conflict + gone + failed
+}
+
+/// Returns a number with commas.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Returns a duration as a person reads it.
+pub fn readable(time: Duration) -> String {
+    match time.as_secs() {
+        0 if time.as_millis() == 0 => format!("{} us", time.as_micros()),
+        0 => format!("{} ms", time.as_millis()),
+        seconds @ 1..=119 => format!("{seconds} s"),
+        seconds @ 120..=7199 => format!("{} min", seconds / 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+impl Control for Console {
+    fn is_stopped(&mut self) -> bool {
+        if let Some(file) = &mut self.file {
+            file.poll(now());
+            if let Some(error) = file.error() {
+                let text = format!("envelock: {error}; the limits stay as they are");
+                self.say(&text, || json!({ "warning": error }));
+            }
+        }
+        let is_stopped = self.was_stopped();
+        if is_stopped && !self.said_stop {
+            self.said_stop = true;
+            let text = "stopping: what is under way is finished and recorded; Ctrl-C again ends it at once";
+            self.say(text, || json!({ "status": "stopping" }));
+        }
+        is_stopped
+    }
+
+    fn limits(&mut self) -> Option<Limits> {
+        let file = self.file.as_mut()?;
+        let changed = file.changed()?;
+        let (settings, is_paused) = (describe(file.controls()), file.controls().paused);
+        // Those at the beginning, and the next window, are no news.
+        if self.limits.is_some_and(|before| {
+            let window = |it: Limits| Limits { closed_until: 0, closes_at: None, ..it };
+            window(before) != window(changed)
+        }) {
+            let text = match is_paused {
+                true => "paused: `envelock job resume` goes on".into(),
+                false => format!("limits: {}", settings.join(" ")),
+            };
+            self.say(
+                &text,
+                || json!({ "status": "limits", "paused": is_paused, "limits": changed }),
+            );
+        }
+        self.limits = Some(changed);
+        Some(changed)
+    }
+
+    fn gate(&mut self, stage: &StageReport) -> bool {
+        self.say(&stage.to_string(), || json!({ "status": "stage", "stage": stage }));
+        let goes_on = if std::mem::take(&mut self.releases) {
+            true
+        } else if !stage.passes && stage.failures > 0 {
+            false
+        } else {
+            // Without a failure, too few items prove nothing and harm nothing: the next stage has more.
+            self.gate.clone().is_none_or(|gate| self.ask(&gate, stage))
+        };
+        goes_on && !self.was_stopped()
+    }
+
+    fn progress(&mut self, job: &Job) {
+        let tally = job.tally();
+        let done = done(tally);
+        let rate = self.rate(done);
+        let left = self.total.map(|total| total.saturating_sub(done));
+        let eta =
+            left.filter(|_| rate > 0.0).map(|left| Duration::from_secs_f64(left as f64 / rate));
+        let (latency, stages) = (job.latency(), job.definition().stages.len());
+        let stage = format!("stage {} of {stages}", job.stage().saturating_add(1));
+        if let Some(outage) = job.outage().filter(|_| !self.waits) {
+            let text = format!("waiting: the {} is away: {}", outage.back_end, outage.why);
+            self.say(&text, || json!({ "status": "waiting", "for": outage.back_end.to_string(), "why": outage.why }));
+        }
+        self.waits = job.outage().is_some();
+        let mut message = format!("{}/s", grouped(rate as u64));
+        if let Some(eta) = eta {
+            message += &format!("  {} left", readable(eta));
+        }
+        if latency.p95 > Duration::ZERO {
+            let (p95, base) = (readable(latency.p95), readable(latency.baseline));
+            message += &format!("  read p95 {p95} (base {base})");
+        }
+        message += &format!("  failed {}", tally.failed + tally.conflict);
+        if let Some(bar) = &self.bar {
+            if let Some(total) = self.total {
+                bar.set_length(total.max(done));
+            }
+            bar.set_prefix(stage);
+            bar.set_position(done);
+            bar.set_message(message);
+            return;
+        }
+        let every = if self.output.is_json() { JSON_EVERY } else { LINE_EVERY };
+        if self.printed.get_or_insert_with(Instant::now).elapsed() < every {
+            return;
+        }
+        self.printed = Some(Instant::now());
+        let of = self.total.map_or(String::new(), |total| format!(" / {}", grouped(total)));
+        self.output.progress(
+            || format!("{stage}  {}{of}  {message}", grouped(done)),
+            || {
+                json!({
+                    "status": "running",
+                    "stage": job.stage().saturating_add(1),
+                    "stages": stages,
+                    "done": done,
+                    "total": self.total,
+                    "per_second": rate.round(),
+                    "seconds_left": eta.map(|eta| eta.as_secs()),
+                    "read_microseconds": {
+                        "p50": latency.p50.as_micros() as u64,
+                        "p95": latency.p95.as_micros() as u64,
+                        "base": latency.baseline.as_micros() as u64,
+                    },
+                    "tally": tally,
+                })
+            },
+        );
+    }
+}
+
+impl Console {
+    /// Runs the command of a gate. Its output is progress, and its exit code the decision.
+    fn ask(&self, gate: &str, stage: &StageReport) -> bool {
+        let variables = [
+            ("ENVELOCK_STAGE", stage.stage.saturating_add(1) as u64),
+            ("ENVELOCK_ITEMS", stage.items),
+            ("ENVELOCK_FAILURES", stage.failures),
+            ("ENVELOCK_AT_MOST_MILLIONTHS", u64::from(stage.at_most_millionths)),
+        ];
+        let mut command = Command::new("sh");
+        command.args(["-c", gate]).stdin(Stdio::null()).stdout(io::stderr());
+        command.env("ENVELOCK_JOB", &self.directory);
+        command.envs(variables.map(|(name, value)| (name, value.to_string())));
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                self.say(&format!("gate: {error}"), || json!({ "warning": error.to_string() }));
+                return false;
+            }
+        };
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => {
+                    let text = format!("gate: {status}");
+                    self.say(&text, || json!({ "status": "gate", "exit": status.code() }));
+                    return status.success();
+                }
+                Ok(None) if !self.was_stopped() => std::thread::sleep(Duration::from_millis(50)),
+                _ => {
+                    // It has gone, or goes with this process.
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return false;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `envelock job`: work on many messages that survives kills, and counts each of them once.
+
+mod again;
+pub mod console;
+mod control;
+mod limits;
+mod plan;
+mod run;
+pub mod settings;
+pub mod start;
+mod status;
+mod task;
+mod window;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use clap::Subcommand;
+
+/// Commands on jobs.
+#[derive(Subcommand)]
+pub enum Job {
+    /// Show what a job would do, by labels. Nothing is written.
+    Plan(start::JobOptions),
+    /// Rewrap every message of a source after a rotation, or add or remove a key.
+    Start(start::StartJob),
+    /// Resume a job that was stopped, killed or halted, or let a paused one go on.
+    Resume(start::ResumeJob),
+    /// Show how far a job is.
+    Status(status::JobStatus),
+    /// Change the limits of a job while it runs.
+    Set(control::SetJob),
+    /// Let a job begin no item until `resume`.
+    Pause(control::PauseJob),
+    /// Stop a job cleanly.
+    Stop(control::StopJob),
+    /// Try the items again that are left.
+    Retry(again::RetryJob),
+    /// Put the old headers back.
+    Undo(again::UndoJob),
+    /// Add up the reports of the shards of a job.
+    Merge(status::MergeReports),
+}
+
+impl Job {
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Job::Plan(plan) => plan.plan(context),
+            Job::Start(start) => start.run(context),
+            Job::Resume(resume) => resume.run(context),
+            Job::Status(status) => status.run(context),
+            Job::Set(set) => set.run(context),
+            Job::Pause(pause) => pause.run(context),
+            Job::Stop(stop) => stop.run(context),
+            Job::Retry(retry) => retry.run(context),
+            Job::Undo(undo) => undo.run(context),
+            Job::Merge(merge) => merge.run(context),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! How a job was started, so that it can be resumed by its directory alone: `job.json`.
+
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::open_keyring::OpenKeyring;
+use crate::open_source::{absolute, encode};
+use crate::output::printable;
+use envelock_ops::Definition;
+use serde::{Deserialize, Serialize};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const FORMAT: &str = "envelock job settings";
+const FILE: &str = "job.json";
+
+/// The settings of a job. It holds no secret.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub format: String,
+    pub version: u32,
+    /// The locator of the source, with absolute paths.
+    pub source: String,
+    /// The name or locator of the keyring.
+    pub keyring: String,
+    /// The keyring whose slots are added.
+    pub add: Option<String>,
+    /// The command that is asked after each stage.
+    pub gate: Option<String>,
+    /// The items of the failures of this job directory are done, with its undo log.
+    pub retries: Option<PathBuf>,
+    /// The undo log of this job directory is restored.
+    pub undoes: Option<PathBuf>,
+    pub definition: Definition,
+}
+
+impl Settings {
+    pub fn new(source: String, keyring: String, definition: Definition) -> Self {
+        Settings {
+            format: FORMAT.into(),
+            version: 1,
+            source,
+            keyring,
+            add: None,
+            gate: None,
+            retries: None,
+            undoes: None,
+            definition,
+        }
+    }
+
+    /// Reads the settings of a job directory.
+    ///
+    /// # Errors
+    ///
+    /// It is no job directory, or one of another version.
+    pub fn read(directory: &Path) -> Result<Self, Failure> {
+        let path = directory.join(FILE);
+        let subject = printable(directory);
+        let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                let what = format!("{subject} is no directory of a job: it has no {FILE}");
+                Failure::new(Exit::CouldNotRun, what, "`envelock job start SOURCE` makes one")
+            }
+            _ => Failure::io(printable(&path), &error),
+        })?;
+        let wrong = |why: String| {
+            let next = "it was written by another version of this program";
+            Failure::new(Exit::NotVerified, format!("{}: {why}", printable(&path)), next)
+        };
+        let settings: Settings =
+            serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+        match settings.format == FORMAT && settings.version == 1 {
+            true => Ok(settings),
+            false => Err(wrong(format!("{} version {}", settings.format, settings.version))),
+        }
+    }
+
+    /// Returns whether a directory has settings.
+    pub fn exist(directory: &Path) -> bool {
+        directory.join(FILE).exists()
+    }
+
+    /// Writes the settings, unless they are there already.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be written.
+    pub fn write(&self, directory: &Path) -> Result<(), Failure> {
+        let path = directory.join(FILE);
+        if Settings::exist(directory) && Settings::read(directory)? == *self {
+            return Ok(());
+        }
+        let failed = |error: std::io::Error| Failure::io(printable(&path), &error);
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        let json = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
+        let new = directory.join(format!("{FILE}.{}.new", std::process::id()));
+        std::fs::write(&new, json).map_err(failed)?;
+        std::fs::rename(&new, &path).map_err(failed)
+    }
+
+    /// Opens the keyring: that of the call, or the one of the job.
+    ///
+    /// # Errors
+    ///
+    /// It does not open.
+    pub fn open_keyring(&self, context: &Context) -> Result<OpenKeyring, Failure> {
+        open_keyring(context, Some(&self.keyring)).map(|(keyring, _)| keyring)
+    }
+}
+
+/// Opens the keyring of the call, or the one of the source if the call names none. Returns its lasting name, too.
+///
+/// # Errors
+///
+/// It does not open.
+pub fn open_keyring(
+    context: &Context,
+    of_source: Option<&str>,
+) -> Result<(OpenKeyring, String), Failure> {
+    let is_named =
+        context.keyring_argument().is_some() || std::env::var_os("ENVELOCK_KEYRING").is_some();
+    let given = match of_source {
+        Some(given) if !is_named => given.to_string(),
+        _ => context.keyring_name()?,
+    };
+    let keyring = context.opening(&given)?.open()?;
+    Ok((keyring, lasting(&given)?))
+}
+
+/// Returns the locator of a key file with an absolute path.
+pub fn lasting(given: &str) -> Result<String, Failure> {
+    match given.strip_prefix("file:") {
+        Some(path) if !path.starts_with('/') => {
+            let here = absolute(Path::new("."))?;
+            Ok(format!("file:{}/{path}", encode(here.as_os_str().as_bytes())))
+        }
+        _ => Ok(given.into()),
+    }
+}

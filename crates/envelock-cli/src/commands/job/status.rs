@@ -1,0 +1,172 @@
+//! `envelock job status` and `merge`: what the records of jobs say.
+
+use super::again::checkpoint;
+use super::console::{grouped, now, readable};
+use super::control::running;
+use super::limits::describe;
+use super::run::{CONTROL, shards, tally_line};
+use super::settings::Settings;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output::printable;
+use clap::Args;
+use envelock_ops::drivers::Controls;
+use envelock_ops::{Checkpoint, Report, Shard, merge};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Arguments of `job status`.
+#[derive(Args, Debug)]
+pub struct JobStatus {
+    /// The directory of the job.
+    #[arg(value_name = "DIRECTORY")]
+    directory: PathBuf,
+}
+
+impl JobStatus {
+    /// Prints how far each shard is, from its last checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// It is no directory of a job, or a checkpoint is damaged.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let settings = Settings::read(&self.directory)?;
+        let running = running(&self.directory)?;
+        let controls = Controls::read(self.directory.join(CONTROL))?;
+        for (shard, path) in shards(&self.directory, ".checkpoint")? {
+            let checkpoint = checkpoint(&path)?;
+            let is_running = running.contains(&shard);
+            let state = state(&checkpoint, is_running, controls.paused);
+            context.output().result(
+                || text(shard, &settings, &checkpoint, state, &controls),
+                || {
+                    json!({
+                        "shard": shard,
+                        "job": settings.definition.id(),
+                        "state": state,
+                        "running": is_running,
+                        "stage": checkpoint.stage().0.saturating_add(1),
+                        "stages": settings.definition.stages.len(),
+                        "tally": checkpoint.tally(),
+                        "controls": controls,
+                        "written": checkpoint.written(),
+                    })
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn state(checkpoint: &Checkpoint, is_running: bool, is_paused: bool) -> &'static str {
+    match (checkpoint.is_finished(), is_running, checkpoint.stage().1) {
+        (true, ..) => "finished",
+        (_, true, _) if is_paused => "paused",
+        (_, true, true) => "waits after a stage",
+        (_, true, _) => "runs",
+        (_, false, true) => "stopped after a stage",
+        (_, false, _) => "stopped",
+    }
+}
+
+fn text(
+    shard: Shard,
+    settings: &Settings,
+    checkpoint: &Checkpoint,
+    state: &str,
+    controls: &Controls,
+) -> String {
+    let (stage, _) = checkpoint.stage();
+    let age = now().saturating_sub(Duration::from_secs(checkpoint.written()));
+    let mut text = format!(
+        "shard {shard}  {state}  stage {} of {}  checkpoint {} old\n{}",
+        stage.saturating_add(1),
+        settings.definition.stages.len(),
+        readable(Duration::from_secs(age.as_secs())),
+        tally_line(&settings.definition.task, checkpoint.tally()),
+    );
+    let limits = describe(controls);
+    if !limits.is_empty() {
+        text += &format!("\nlimits {}", limits.join(" "));
+    }
+    for before in checkpoint.adopted() {
+        text += &format!(
+            "\nadopted from job {}, which had listed {}",
+            before.job,
+            grouped(before.tally.listed)
+        );
+    }
+    text
+}
+
+/// Arguments of `job merge`.
+#[derive(Args, Debug)]
+pub struct MergeReports {
+    /// Reports of the shards of one job, or directories that have them.
+    #[arg(required = true, value_name = "REPORT")]
+    reports: Vec<PathBuf>,
+}
+
+impl MergeReports {
+    /// Adds up the reports of all shards.
+    ///
+    /// # Errors
+    ///
+    /// A shard is missing or not complete, or items are left.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let mut reports = Vec::new();
+        for path in &self.reports {
+            if path.is_dir() {
+                for (_, report) in shards(path, ".report.json")? {
+                    reports.push(read_report(&report)?);
+                }
+            } else {
+                reports.push(read_report(path)?);
+            }
+        }
+        let merged = merge(&reports)?;
+        let task = reports.first().map(|report| report.definition.task.clone());
+        context.output().result(
+            || {
+                let mut text = format!("job {} in {} shards", merged.job, merged.shards);
+                if let Some(task) = &task {
+                    text += &format!("\n{}", tally_line(task, merged.tally));
+                }
+                if !merged.census.uses.is_empty() || !merged.census.unopenable.is_empty() {
+                    text += &format!("\n{}", crate::commands::census::table(&merged.census));
+                }
+                text
+            },
+            || {
+                json!({
+                    "job": merged.job,
+                    "shards": merged.shards,
+                    "tally": merged.tally,
+                    "census": merged.census,
+                    "targets_changed": merged.targets_changed,
+                })
+            },
+        )?;
+        let tally = merged.tally;
+        if tally.is_complete() {
+            return Ok(());
+        }
+        let items = tally.failed + tally.conflict + tally.partly;
+        let what = format!("{} items are left", grouped(items));
+        Err(Failure::new(
+            Exit::ItemsLeft,
+            what,
+            "`envelock job retry DIRECTORY`, for each directory",
+        ))
+    }
+}
+
+fn read_report(path: &Path) -> Result<Report, Failure> {
+    let subject = printable(path);
+    let bytes = std::fs::read(path).map_err(|error| Failure::io(&subject, &error))?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let what = format!("{subject} is no report of a job: {error}");
+        Failure::new(Exit::Usage, what, "name files that end with `.report.json`")
+    })
+}

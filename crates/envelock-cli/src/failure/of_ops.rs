@@ -1,0 +1,102 @@
+//! The exit code and the next step for each error of jobs.
+
+use super::{Exit, Failure, chain};
+use envelock_ops::drivers::{ControlFileError, WorkDirectoryError};
+use envelock_ops::{Halt, MergeError, ShardError, StartError, StoreError};
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let next = match &error {
+            StartError::Definition(_) => {
+                return Failure::usage(chain(&error), "correct the options");
+            }
+            StartError::Envelope(error) => return Failure::from(error),
+            StartError::NotPrimary(version) => format!("`envelock key promote {version}`"),
+            StartError::NameNotAllowed(_) => "wrap under an allowed key: `-k KEYRING`".into(),
+            StartError::Unreadable { version, .. } => format!(
+                "`envelock key show {}` tells its state; a compromised version is named by \
+                 `--from-compromised {version}`",
+                version.name
+            ),
+            StartError::OlderKeyring { .. } => {
+                "name the present key file by `-k`, not a backup of it".into()
+            }
+            StartError::UndoRoom { .. } => "name another directory: `-d DIRECTORY`".into(),
+            StartError::OtherJob { .. } | StartError::OtherSource { .. } => {
+                "name another directory by `-d`, or go on under these options by `--adopt`".into()
+            }
+            _ => "correct the options, or name another directory: `-d DIRECTORY`".into(),
+        };
+        Failure::new(Exit::Refused, chain(&error), next)
+    }
+}
+
+impl From<WorkDirectoryError> for Failure {
+    fn from(error: WorkDirectoryError) -> Self {
+        let (exit, next) = match error {
+            WorkDirectoryError::Start(error) => return error.into(),
+            WorkDirectoryError::Io { ref source, .. } => {
+                return Failure { what: chain(&error), ..Failure::from_io(source) };
+            }
+            WorkDirectoryError::Locked { .. } => {
+                (Exit::TryLater, "`envelock job status DIRECTORY` shows what it does")
+            }
+            WorkDirectoryError::OtherJob { .. } => (
+                Exit::Refused,
+                "name another directory by `-d`, or go on under these options by `--adopt`",
+            ),
+            WorkDirectoryError::Checkpoint { .. } => (
+                Exit::NotVerified,
+                "move the file away and start again: what is done is found as current",
+            ),
+            _ => (Exit::NotVerified, "keep the directory, and name another by `-d`"),
+        };
+        Failure::new(exit, chain(&error), next)
+    }
+}
+
+impl From<ControlFileError> for Failure {
+    fn from(error: ControlFileError) -> Self {
+        let next = "correct it by `envelock job set DIRECTORY KEY=VALUE`, or remove the file";
+        Failure::new(Exit::CouldNotRun, chain(&error), next)
+    }
+}
+
+impl From<ShardError> for Failure {
+    fn from(error: ShardError) -> Self {
+        Failure::usage(chain(&error), "`--shard 3/16`, from 0 on, or `--shard auto`")
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = if error.is_retryable() { Exit::TryLater } else { Exit::CouldNotRun };
+        Failure::new(exit, chain(&error), "`envelock doctor` tries what a job needs")
+    }
+}
+
+impl From<MergeError> for Failure {
+    fn from(error: MergeError) -> Self {
+        let (exit, next) = match error {
+            MergeError::Missing(_) => {
+                (Exit::ItemsLeft, "`envelock job resume DIRECTORY --shard I/N`")
+            }
+            _ => (Exit::Usage, "name the reports of one job: `0-of-2.report.json`"),
+        };
+        Failure::new(exit, chain(&error), next)
+    }
+}
+
+/// Returns the exit code of a job that halted, and what to do before it is resumed.
+pub fn of_halt(halt: &Halt) -> (Exit, &'static str) {
+    match halt {
+        _ if halt.is_retryable() => (Exit::TryLater, ""),
+        Halt::Target(_) => (Exit::Refused, "plan a new job for what is primary now, or "),
+        Halt::FailureRate { .. } => (Exit::Halted, "read the list of failures, then "),
+        Halt::Stage(_) => (Exit::Halted, "find out why; to release the stage, add `--release` to "),
+        Halt::Budget(_) => (Exit::Halted, "raise it by `--set budget=N`, or go on by "),
+        Halt::Keyring(_) => (Exit::CouldNotRun, "repair the keyring, then "),
+        Halt::Records(_) => (Exit::CouldNotRun, "make room for the records, then "),
+        _ => (Exit::Halted, "repair the store, then "),
+    }
+}
