@@ -9,6 +9,7 @@ use crate::operation::Operation;
 use crate::outcome::Tally;
 use crate::shard::Shard;
 use crate::stage::StageReport;
+use crate::strata::Strata;
 use serde::{Deserialize, Serialize};
 
 const FORMAT: &str = "envelock job";
@@ -38,6 +39,8 @@ pub struct Checkpoint {
     /// Items tried and failed in this stage.
     pub(crate) stage_items: u64,
     pub(crate) stage_failures: u64,
+    /// The same by stratum; in a dry run over all stages.
+    pub(crate) strata: Strata,
     pub(crate) stages: Vec<StageReport>,
     pub(crate) census: Census,
     /// The primaries when the job began.
@@ -103,6 +106,7 @@ impl Checkpoint {
             tally: Tally::default(),
             stage_items: 0,
             stage_failures: 0,
+            strata: Strata::default(),
             stages: Vec::new(),
             census: Census::default(),
             targets: Vec::new(),

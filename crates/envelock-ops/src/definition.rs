@@ -1,8 +1,10 @@
 //! The definition of a job: what is done, to which items, in which stages.
 
 use crate::digest::{hex, sha256};
+use crate::item::ItemKey;
 use crate::planner::Cause;
 use crate::stage::{FailureLimit, Stage};
+use crate::strata::stage_hash;
 use envelock::{KeyVersion, SlotLabel};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -25,6 +27,9 @@ pub struct Definition {
     pub stages: Vec<Stage>,
     /// Decides which items come in which stage. Another seed selects others.
     pub seed: u64,
+    /// Items that come in the first stage whatever its size, by their hashes in ascending order:
+    /// [`Strata::sample`](crate::Strata::sample) of a dry run.
+    pub sample: Vec<u64>,
     /// The rate of failed items above which the job halts.
     pub failure_limit: FailureLimit,
     /// The names of the keys that headers may be wrapped under; empty for all. For rules of residency.
@@ -45,6 +50,7 @@ impl Definition {
             dry_run: false,
             stages: vec![Stage::all()],
             seed: 0,
+            sample: Vec::new(),
             failure_limit: FailureLimit::default(),
             allowed_names: Vec::new(),
             page: 500,
@@ -57,6 +63,19 @@ impl Definition {
         #[expect(clippy::expect_used, reason = "the definition has no map and no float")]
         let json = serde_json::to_vec(self).expect("a definition is JSON");
         hex(&sha256(&[&json]))
+    }
+
+    /// Returns the stage that has the item.
+    pub(crate) fn stage_of(&self, key: &ItemKey) -> usize {
+        if self.stages.len() < 2 {
+            return 0;
+        }
+        let hash = stage_hash(self.seed, key);
+        if self.sample.binary_search(&hash).is_ok() {
+            return 0;
+        }
+        let in_stage = |stage: &Stage| stage.has(hash);
+        self.stages.iter().position(in_stage).unwrap_or(self.stages.len() - 1)
     }
 
     /// Returns whether items can be written.

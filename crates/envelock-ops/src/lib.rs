@@ -37,6 +37,7 @@ mod stage;
 mod store;
 mod store_error;
 pub mod stores;
+mod strata;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod undo;
@@ -58,5 +59,6 @@ pub use shard::{Shard, ShardError};
 pub use stage::{FailureLimit, Stage, StageReport};
 pub use store::{CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, Token};
 pub use store_error::StoreError;
+pub use strata::{MAX_STRATA, STRATUM_SAMPLE, Strata, Stratum, StratumCount};
 pub use undo::{NotAnUndoLog, UndoIndex};
 pub use work::{Call, Work};

@@ -6,6 +6,7 @@ use crate::definition::Definition;
 use crate::outcome::Tally;
 use crate::shard::Shard;
 use crate::stage::StageReport;
+use crate::strata::Strata;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -33,6 +34,8 @@ pub struct Report {
     pub census: Option<Census>,
     /// What the stages proved.
     pub stages: Vec<StageReport>,
+    /// In a dry run, the strata of the items that would be changed.
+    pub strata: Option<Strata>,
     /// Whether the primaries changed while the job ran, so that "current" had two meanings: run it again.
     pub targets_changed: bool,
     /// The length of the undo log; in a dry run, the length that it would have.
@@ -60,6 +63,7 @@ impl Report {
             tally: state.tally,
             census: (!state.census.is_empty()).then(|| state.census.clone()),
             stages: state.stages.clone(),
+            strata: state.definition.dry_run.then(|| state.strata.clone()),
             targets_changed: state.targets_changed,
             undo_bytes: state.undo_bytes,
             undo_lost: state.undo_lost,
@@ -80,6 +84,8 @@ pub struct Merged {
     pub tally: Tally,
     /// The census of all shards.
     pub census: Census,
+    /// In a dry run, the strata of all shards.
+    pub strata: Strata,
     /// How many shards there are.
     pub shards: u32,
     /// Whether the primaries changed while a shard ran.
@@ -145,6 +151,7 @@ pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
         job: first.job.clone(),
         tally: Tally::default(),
         census: Census::default(),
+        strata: Strata::default(),
         shards: first.shard.count(),
         targets_changed: false,
     };
@@ -153,6 +160,9 @@ pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
         merged.targets_changed |= report.targets_changed;
         if let Some(census) = &report.census {
             merged.census.merge(census);
+        }
+        if let Some(strata) = &report.strata {
+            merged.strata.merge(strata);
         }
     }
     Ok(merged)

@@ -1,7 +1,6 @@
 //! Stages of a job, and what the items of one prove about the rest.
 
-use crate::digest::fraction;
-use crate::item::ItemKey;
+use crate::strata::{Strata, StratumCount};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -46,15 +45,13 @@ impl Stage {
         }
         stages
     }
-}
 
-/// Returns the stage that has the item.
-pub(crate) fn stage_of(stages: &[Stage], seed: u64, key: &ItemKey) -> usize {
-    let at = fraction(&[b"envelock stage v1", &seed.to_be_bytes(), key.as_bytes()]);
-    // The product is below a million times 2^64.
-    let part = (u128::from(at) * u128::from(MILLION)) >> 64;
-    let in_stage = |stage: &Stage| part < u128::from(stage.up_to_millionths);
-    stages.iter().position(in_stage).unwrap_or(stages.len().saturating_sub(1))
+    /// Returns whether an item with this hash is in this stage or an earlier one, by the size of the stage.
+    pub(crate) fn has(&self, hash: u64) -> bool {
+        // The product is below a million times 2^64.
+        let part = (u128::from(hash) * u128::from(MILLION)) >> 64;
+        part < u128::from(self.up_to_millionths)
+    }
 }
 
 /// Returns whether stages grow and the last one has all items.
@@ -128,12 +125,23 @@ pub struct StageReport {
     pub at_most_millionths: u32,
     /// The confidence, in thousandths.
     pub confidence_thousandths: u16,
-    /// Whether the rate is proven to be below the limit of the job.
+    /// Whether the rate is proven to be below the limit of the job, and that of no stratum above it.
     pub passes: bool,
+    /// The strata that have failures.
+    pub failing: Vec<StratumCount>,
 }
 
 impl StageReport {
-    pub(crate) fn new(stage: usize, failures: u64, items: u64, limit: FailureLimit) -> Self {
+    pub(crate) fn new(
+        stage: usize,
+        failures: u64,
+        items: u64,
+        strata: &Strata,
+        limit: FailureLimit,
+    ) -> Self {
+        let failing = strata.counts().iter().filter(|count| count.failures > 0);
+        let failing: Vec<_> = failing.cloned().collect();
+        let is_exceeded = |of: &StratumCount| limit.is_exceeded(of.failures, of.items);
         let upper = upper_bound(failures, items, limit.error());
         StageReport {
             stage,
@@ -142,7 +150,8 @@ impl StageReport {
             // At most a million.
             at_most_millionths: (upper * f64::from(MILLION)).ceil() as u32,
             confidence_thousandths: limit.confidence_thousandths,
-            passes: limit.is_kept(failures, items),
+            passes: limit.is_kept(failures, items) && !failing.iter().any(is_exceeded),
+            failing,
         }
     }
 }
@@ -156,7 +165,11 @@ impl fmt::Display for StageReport {
         write!(
             f,
             "stage {number}: {failures} of {items} failed, at most {upper:.4} % at {confidence} %"
-        )
+        )?;
+        for StratumCount { stratum, items, failures, .. } in self.failing.iter().take(3) {
+            write!(f, "; {failures} of {items} of {stratum}")?;
+        }
+        Ok(())
     }
 }
 
@@ -206,6 +219,7 @@ fn at_most(failures: u64, items: u64, rate: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::item::ItemKey;
 
     #[test]
     fn bounds_are_those_of_the_tables() {
@@ -235,9 +249,14 @@ mod tests {
         let stages = Stage::canary(100_000, FailureLimit::default(), 60);
         assert!(are_valid(&stages));
         let mut counts = vec![0_u32; stages.len()];
+        let definition = crate::Definition {
+            seed: 7,
+            stages: stages.clone(),
+            ..crate::Definition::new("memory", crate::Task::rewrap())
+        };
         for number in 0..20_000_u32 {
             let key = ItemKey::new(number.to_be_bytes()).expect("4 bytes");
-            counts[stage_of(&stages, 7, &key)] += 1;
+            counts[definition.stage_of(&key)] += 1;
         }
         assert_eq!(stages.len(), 4);
         assert!((40..110).contains(&counts[0]), "{counts:?}");

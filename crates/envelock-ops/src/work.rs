@@ -12,6 +12,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::rewrite::{NewBody, Rewrite};
 use crate::store::{Expected, Replaced, Store, StoredHeader};
 use crate::store_error::StoreError;
+use crate::strata::Stratum;
 use crate::undo::{Record, is_of_message};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Work {
     pub(crate) state: State,
     /// How long the reads took, as the driver measured it.
     pub(crate) read_time: Option<Duration>,
+    /// What the item is like, once it is known to be tried.
+    pub(crate) stratum: Option<Box<Stratum>>,
     /// Whether it only finds out if this back end works. The item is neither changed nor counted.
     pub(crate) witness_of: Option<BackEnd>,
 }
@@ -267,7 +270,18 @@ impl Work {
         let written_by = self.records.iter().rposition(|record| record.new == digest);
         let is_ours = written_by.is_some_and(|at| at >= self.earlier);
         let item = Item { key: &self.key, stored: &stored, is_written: written_by.is_some() };
-        match operation.apply(&item) {
+        let verdict = operation.apply(&item);
+        let is_tried = match verdict {
+            Verdict::Current => is_ours,
+            Verdict::Change { .. } | Verdict::Reencrypt { .. } | Verdict::Failed(_) => true,
+            Verdict::Counted(_) | Verdict::Excluded(_) => false,
+        };
+        if is_tried {
+            // What it was like before this job, if the log has that.
+            let first = self.records.get(self.earlier).map_or(&stored.header, |first| &first.old);
+            self.stratum = Stratum::of(&self.key, first, self.bytes).map(Box::new);
+        }
+        match verdict {
             Verdict::Current => {
                 let outcome = if is_ours { Outcome::Changed } else { Outcome::Current };
                 if self.writes && (is_ours || stored.is_unsettled) {

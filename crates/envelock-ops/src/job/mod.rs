@@ -9,14 +9,16 @@ pub use step::{End, Halt, Probe, Step};
 
 use crate::breaker::Outage;
 use crate::checkpoint::Checkpoint;
+use crate::definition::Definition;
 use crate::item::{ItemKey, Page};
 use crate::limits::{Latency, Limiter, Limits};
 use crate::operation::Operation;
 use crate::outcome::Tally;
 use crate::report::Report;
-use crate::stage::{StageReport, stage_of};
+use crate::stage::StageReport;
 use crate::store::{Properties, Replaced};
 use crate::store_error::StoreError;
+use crate::strata::Strata;
 use crate::undo::UndoIndex;
 use crate::work::Work;
 use page::PageWork;
@@ -126,7 +128,7 @@ impl Job {
     }
 
     /// Returns the definition of the job.
-    pub fn definition(&self) -> &crate::Definition {
+    pub fn definition(&self) -> &Definition {
         &self.state.definition
     }
 
@@ -181,8 +183,7 @@ impl Job {
         let last = before.cloned();
         let Checkpoint { definition, shard, stage, .. } = &self.state;
         let is_mine = |item: &&crate::Listed| {
-            let item_stage = stage_of(&definition.stages, definition.seed, &item.key);
-            shard.has(&item.key) && item_stage == *stage
+            shard.has(&item.key) && definition.stage_of(&item.key) == *stage
         };
         let mine: Vec<_> = page.items.iter().filter(is_mine).cloned().collect();
         let writes = self.state.definition.writes();
@@ -257,12 +258,15 @@ impl Job {
         self.state.after = None;
         self.state.at_gate_since = None;
         (self.state.stage_items, self.state.stage_failures) = (0, 0);
+        if !self.state.definition.dry_run {
+            self.state.strata = Strata::default();
+        }
         self.phase = Phase::Save;
     }
 
     fn stage_report(&self) -> StageReport {
-        let Checkpoint { stage, stage_failures, stage_items, definition, .. } = &self.state;
-        StageReport::new(*stage, *stage_failures, *stage_items, definition.failure_limit)
+        let Checkpoint { stage, stage_failures, stage_items, strata, definition, .. } = &self.state;
+        StageReport::new(*stage, *stage_failures, *stage_items, strata, definition.failure_limit)
     }
 
     fn gate(&mut self, now: Duration) -> Step {
@@ -285,15 +289,16 @@ impl Job {
         let state = &mut self.state;
         state.tally = state.tally.plus(page.tally);
         state.census.merge(&page.census);
+        state.strata.merge(&page.strata);
         let (failures, items) = (page.tally.failed, page.tally.failed + page.tally.changed);
         state.stage_items += items;
         state.stage_failures += failures;
         self.run_items += items;
         self.run_failures += failures;
         let done = if page.is_last { None } else { page.last.as_ref() };
-        let (stages, seed, stage) = (&state.definition.stages, state.definition.seed, state.stage);
+        let (definition, stage) = (&state.definition, state.stage);
         // A job that was adopted can have records of items that come in a later stage.
-        self.records.retain(|item| match stage_of(stages, seed, item).cmp(&stage) {
+        self.records.retain(|item| match definition.stage_of(item).cmp(&stage) {
             Ordering::Less => false,
             Ordering::Equal => done.is_some_and(|done| item > done),
             Ordering::Greater => true,

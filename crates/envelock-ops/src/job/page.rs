@@ -3,8 +3,10 @@
 use super::{Halt, Job, Probe, Step};
 use crate::breaker::{Passage, Sign};
 use crate::census::Census;
+use crate::definition::Definition;
 use crate::item::{ItemKey, Listed};
 use crate::outcome::{Exclusion, Failure, Outcome, Tally};
+use crate::strata::{Strata, stage_hash};
 use crate::undo::{Record, UndoIndex, encode, record_len};
 use crate::work::{Finding, State, Work};
 use std::collections::VecDeque;
@@ -22,6 +24,7 @@ pub(super) struct PageWork {
     intended: Vec<Work>,
     pub(super) tally: Tally,
     pub(super) census: Census,
+    pub(super) strata: Strata,
     pub(super) failures: Vec<u8>,
     /// The length of the records that a dry run does not write.
     pub(super) dry_run_bytes: u64,
@@ -71,6 +74,7 @@ impl Work {
             is_whole: true,
             state: State::Read,
             read_time: None,
+            stratum: None,
             witness_of: None,
         }
     }
@@ -287,6 +291,14 @@ impl Job {
 
     fn count(&mut self, work: &Work, outcome: &Outcome) {
         self.page.tally.count(outcome);
+        let is_failure = matches!(outcome, Outcome::Failed(_));
+        if let Some(stratum) =
+            work.stratum.as_ref().filter(|_| is_failure || matches!(outcome, Outcome::Changed))
+        {
+            let Definition { dry_run, seed, .. } = self.state.definition;
+            let hash = dry_run.then(|| stage_hash(seed, &work.key));
+            self.page.strata.count(stratum, is_failure, hash);
+        }
         match outcome {
             Outcome::Failed(failure) => {
                 self.list_failure(

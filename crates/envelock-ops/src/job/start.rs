@@ -249,6 +249,9 @@ fn check(
     if !are_valid(&definition.stages) {
         return invalid("stages must grow, and the last one must have all items");
     }
+    if !definition.sample.is_sorted() {
+        return invalid("the sample must ascend");
+    }
     if !definition.failure_limit.is_valid() {
         return invalid("the limit of failures and its confidence must be between nothing and all");
     }

@@ -12,4 +12,5 @@ mod planner;
 mod reencryption;
 mod refusals;
 mod simulation;
+mod strata;
 mod tasks;
