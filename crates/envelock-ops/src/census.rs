@@ -43,6 +43,17 @@ impl ItemFacts {
         self.slots.push(SlotFact { name, version, id: label.master_key_id.0, is_opened });
     }
 
+    /// Returns how many slots were tried.
+    pub(crate) fn openings(&self) -> u64 {
+        let is_tried = self.unopenable.is_some() || self.slots.iter().any(|slot| slot.is_opened);
+        if is_tried { self.slots.len() as u64 } else { 0 }
+    }
+
+    /// Returns the names of the slots.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.slots.iter().map(|slot| slot.name.as_str())
+    }
+
     pub(crate) fn set_unopenable(&mut self, why: Unopenable) {
         self.unopenable = Some(why);
     }

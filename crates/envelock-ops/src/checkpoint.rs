@@ -1,5 +1,6 @@
 //! The checkpoint of one shard of a job (FORMAT 1): one JSON object that ends with a check of itself.
 
+use crate::calls::Calls;
 use crate::census::Census;
 use crate::definition::{Definition, VersionName};
 use crate::digest::{hex, sha256};
@@ -43,6 +44,7 @@ pub struct Checkpoint {
     pub(crate) strata: Strata,
     pub(crate) stages: Vec<StageReport>,
     pub(crate) census: Census,
+    pub(crate) calls: Calls,
     /// The primaries when the job began.
     pub(crate) targets: Vec<VersionName>,
     /// Whether the primaries have changed since.
@@ -109,6 +111,7 @@ impl Checkpoint {
             strata: Strata::default(),
             stages: Vec::new(),
             census: Census::default(),
+            calls: Calls::default(),
             targets: Vec::new(),
             targets_changed: false,
             keyring_change: None,

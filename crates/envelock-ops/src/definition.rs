@@ -1,5 +1,6 @@
 //! The definition of a job: what is done, to which items, in which stages.
 
+use crate::calls::Prices;
 use crate::digest::{hex, sha256};
 use crate::item::ItemKey;
 use crate::planner::Cause;
@@ -32,8 +33,11 @@ pub struct Definition {
     pub sample: Vec<u64>,
     /// The rate of failed items above which the job halts.
     pub failure_limit: FailureLimit,
-    /// The names of the keys that headers may be wrapped under; empty for all. For rules of residency.
+    /// The names of the keys that headers may be wrapped under; empty for all. For rules of residency: a job refuses another
+    /// target, and a census lists the items that have a slot of another name.
     pub allowed_names: Vec<String>,
+    /// What calls cost, for [`Limits::spend`](crate::Limits::spend) and the report.
+    pub prices: Prices,
     /// How many items are listed, logged and saved together. One sync of the undo log serves so many.
     pub page: usize,
     /// How often an item is tried before it counts as a conflict or a failure.
@@ -53,6 +57,7 @@ impl Definition {
             sample: Vec::new(),
             failure_limit: FailureLimit::default(),
             allowed_names: Vec::new(),
+            prices: Prices::default(),
             page: 500,
             attempts: 3,
         }
@@ -76,6 +81,11 @@ impl Definition {
         }
         let in_stage = |stage: &Stage| stage.has(hash);
         self.stages.iter().position(in_stage).unwrap_or(self.stages.len() - 1)
+    }
+
+    /// Returns whether headers may have slots of this name.
+    pub(crate) fn allows(&self, name: &str) -> bool {
+        self.allowed_names.is_empty() || self.allowed_names.iter().any(|allowed| allowed == name)
     }
 
     /// Returns whether items can be written.

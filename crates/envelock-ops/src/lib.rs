@@ -15,10 +15,11 @@
 //   store, item, rewrite  a store's interface stores/  stores
 //   checkpoint  the state between two pages  drivers/  who makes the calls, and has the clock
 //   undo        old headers, and intents     shard, stage, limits, breaker   which items, and when
-//   outcome, census, report                  what came of it
+//   outcome, census, calls, strata, report    what came of it
 //   planner     rewrap or a new encryption   test_util/  the suite for stores, a store with faults
 
 mod breaker;
+mod calls;
 mod census;
 mod checkpoint;
 mod definition;
@@ -44,6 +45,7 @@ mod undo;
 mod work;
 
 pub use breaker::{BackEnd, Outage};
+pub use calls::{Calls, Prices};
 pub use census::{Census, ItemFacts, MAX_USES, Unopenable, Use};
 pub use checkpoint::{Adopted, Checkpoint, CheckpointError};
 pub use definition::{CensusMode, Definition, Task, VersionName};

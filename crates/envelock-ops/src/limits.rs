@@ -1,6 +1,7 @@
 //! Limits of a job, which can be changed while it runs, and concurrency that follows the latency of the store.
 
 use crate::breaker::{BackEnd, Breaker, Outage, Passage, Sign};
+use crate::calls::Calls;
 use crate::store_error::StoreError;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -17,10 +18,17 @@ pub struct Limits {
     pub items_per_second: Option<u32>,
     /// Bytes that are moved in a second, where the store moves bodies with their headers.
     pub bytes_per_second: Option<u64>,
+    /// Calls of the store in a second: pages that are listed, headers that are read or replaced.
+    pub requests_per_second: Option<u32>,
+    /// Calls of the keys in a second, as [`Calls::keys`](crate::Calls::keys) counts them.
+    pub key_calls_per_second: Option<u32>,
     /// Items at the same time, at most. At least 1.
     pub concurrency: u16,
     /// Items that are changed before the job halts; `None` for no limit. Counted over all runs.
     pub budget: Option<u64>,
+    /// What calls may cost by the prices of the definition before the job halts, in billionths of a unit of currency; `None`
+    /// for no limit. Counted over all runs. What attempts cost that are made again can come on top.
+    pub spend: Option<u64>,
     /// No item is begun before this time, in seconds since 1970: the start of the next window, which the caller
     /// computes from its calendar.
     pub closed_until: u64,
@@ -37,8 +45,11 @@ impl Default for Limits {
         Limits {
             items_per_second: None,
             bytes_per_second: None,
+            requests_per_second: None,
+            key_calls_per_second: None,
             concurrency: 8,
             budget: None,
+            spend: None,
             closed_until: 0,
             closes_at: None,
             outage_seconds: Some(300),
@@ -58,7 +69,7 @@ impl Limits {
 }
 
 /// Allows so much in a second, and a second's worth at once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Bucket {
     /// When the bucket is full again.
     full_at: Duration,
@@ -148,6 +159,8 @@ pub(crate) struct Limiter {
     limits: Limits,
     items: Bucket,
     bytes: Bucket,
+    requests: Bucket,
+    key_calls: Bucket,
     concurrency: Concurrency,
     store: Breaker,
     keys: Breaker,
@@ -157,8 +170,10 @@ impl Limiter {
     pub(crate) fn new(limits: Limits) -> Self {
         Limiter {
             limits,
-            items: Bucket { full_at: Duration::ZERO },
-            bytes: Bucket { full_at: Duration::ZERO },
+            items: Bucket::default(),
+            bytes: Bucket::default(),
+            requests: Bucket::default(),
+            key_calls: Bucket::default(),
             concurrency: Concurrency {
                 allowed: f64::from(limits.concurrency.max(1)),
                 began: None,
@@ -189,18 +204,36 @@ impl Limiter {
     }
 
     /// Lets an item begin, or returns when to ask again.
-    pub(crate) fn begin(&mut self, moved: u64, now: Duration) -> Result<(), Duration> {
+    pub(crate) fn begin(&mut self, now: Duration) -> Result<(), Duration> {
         self.is_open(now)?;
-        let (items, bytes) = (self.limits.items_per_second, self.limits.bytes_per_second);
-        items.map_or(Ok(()), |_| self.items.ready(now))?;
-        bytes.map_or(Ok(()), |_| self.bytes.ready(now))?;
-        if let Some(rate) = items {
+        let Limits { items_per_second, bytes_per_second, key_calls_per_second, .. } = self.limits;
+        items_per_second.map_or(Ok(()), |_| self.items.ready(now))?;
+        bytes_per_second.map_or(Ok(()), |_| self.bytes.ready(now))?;
+        key_calls_per_second.map_or(Ok(()), |_| self.key_calls.ready(now))?;
+        self.requests_ready(now)?;
+        if let Some(rate) = items_per_second {
             self.items.take(1, rate.into(), now);
         }
-        if let Some(rate) = bytes {
-            self.bytes.take(moved, rate, now);
-        }
         Ok(())
+    }
+
+    fn requests_ready(&self, now: Duration) -> Result<(), Duration> {
+        self.limits.requests_per_second.map_or(Ok(()), |_| self.requests.ready(now))
+    }
+
+    /// Takes what was called and moved from the buckets, so that what follows waits for it.
+    pub(crate) fn charge(&mut self, calls: Calls, bytes: u64, now: Duration) {
+        let Limits { bytes_per_second, requests_per_second, key_calls_per_second, .. } =
+            self.limits;
+        if let Some(rate) = bytes_per_second {
+            self.bytes.take(bytes, rate, now);
+        }
+        if let Some(rate) = requests_per_second {
+            self.requests.take(calls.requests(), rate.into(), now);
+        }
+        if let Some(rate) = key_calls_per_second {
+            self.key_calls.take(calls.keys, rate.into(), now);
+        }
     }
 
     /// Returns when to ask again, if the window is closed or the job paused.
@@ -220,6 +253,7 @@ impl Limiter {
     /// Lets a listing begin, or returns when to ask again.
     pub(crate) fn begin_listing(&self, now: Duration) -> Result<(), Duration> {
         self.is_open(now)?;
+        self.requests_ready(now)?;
         match self.store.passage(now) {
             Passage::Wait(Some(until)) => Err(until),
             _ => Ok(()),
@@ -290,8 +324,11 @@ mod tests {
     fn begun(limiter: &mut Limiter, mut now: Duration, end: Duration) -> u32 {
         let mut begun = 0;
         while now < end {
-            match limiter.begin(1000, now) {
-                Ok(()) => begun += 1,
+            match limiter.begin(now) {
+                Ok(()) => {
+                    limiter.charge(Calls { reads: 2, writes: 1, lists: 0, keys: 4 }, 1000, now);
+                    begun += 1;
+                }
                 Err(until) => now = until.max(now + Duration::from_millis(1)),
             }
         }
@@ -304,10 +341,14 @@ mod tests {
         assert!((500..=552).contains(&begun(&mut limiter, SECOND, 11 * SECOND)));
         limiter.set(Limits { bytes_per_second: Some(100_000), ..Limits::default() });
         assert!((995..=1105).contains(&begun(&mut limiter, 20 * SECOND, 30 * SECOND)));
+        limiter.set(Limits { requests_per_second: Some(300), ..Limits::default() });
+        assert!((995..=1105).contains(&begun(&mut limiter, 40 * SECOND, 50 * SECOND)));
+        limiter.set(Limits { key_calls_per_second: Some(400), ..Limits::default() });
+        assert!((995..=1105).contains(&begun(&mut limiter, 60 * SECOND, 70 * SECOND)));
         limiter.set(Limits { items_per_second: Some(0), ..Limits::default() });
-        assert_eq!(begun(&mut limiter, 40 * SECOND, 50 * SECOND), 0);
-        limiter.set(Limits { closed_until: 70, items_per_second: Some(10), ..Limits::default() });
-        assert!((10..=22).contains(&begun(&mut limiter, 60 * SECOND, 71 * SECOND)));
+        assert_eq!(begun(&mut limiter, 80 * SECOND, 90 * SECOND), 0);
+        limiter.set(Limits { closed_until: 110, items_per_second: Some(10), ..Limits::default() });
+        assert!((10..=22).contains(&begun(&mut limiter, 100 * SECOND, 111 * SECOND)));
     }
 
     #[test]
@@ -334,7 +375,7 @@ mod tests {
     fn nothing_begins_outside_a_window() {
         let window =
             |closed_until, closes_at| Limits { closed_until, closes_at, ..Limits::default() };
-        let begins = |limits, at| Limiter::new(limits).begin(0, at * SECOND).is_ok();
+        let begins = |limits, at| Limiter::new(limits).begin(at * SECOND).is_ok();
         let inside = [59, 60, 69, 70].map(|at| begins(window(60, Some(70)), at));
         assert_eq!(inside, [false, true, true, false]);
         assert!(begins(window(60, Some(50)), 61), "the end of a window that is over");

@@ -1,6 +1,7 @@
 //! The report of a shard, and that of a whole job.
 
-use crate::census::Census;
+use crate::calls::Calls;
+use crate::census::{Census, Use};
 use crate::checkpoint::{Adopted, Checkpoint};
 use crate::definition::Definition;
 use crate::outcome::Tally;
@@ -32,6 +33,8 @@ pub struct Report {
     pub tally: Tally,
     /// What a census found.
     pub census: Option<Census>,
+    /// The calls that were made; in a dry run, those that the job would make. A run that was killed had made some more.
+    pub calls: Calls,
     /// What the stages proved.
     pub stages: Vec<StageReport>,
     /// In a dry run, the strata of the items that would be changed.
@@ -62,6 +65,7 @@ impl Report {
             is_complete: state.is_finished,
             tally: state.tally,
             census: (!state.census.is_empty()).then(|| state.census.clone()),
+            calls: state.calls,
             stages: state.stages.clone(),
             strata: state.definition.dry_run.then(|| state.strata.clone()),
             targets_changed: state.targets_changed,
@@ -71,6 +75,18 @@ impl Report {
             began: state.began,
             ended: now,
         }
+    }
+
+    /// Returns what the calls cost by the prices of the definition, in billionths of a unit of currency.
+    pub fn spent(&self) -> u64 {
+        self.calls.cost(self.definition.prices)
+    }
+
+    /// Returns the versions that slots name although the definition does not allow the name. Their items are in the
+    /// list of failures of a census, as `not_allowed`.
+    pub fn not_allowed(&self) -> impl Iterator<Item = &Use> {
+        let uses = self.census.iter().flat_map(|census| &census.uses);
+        uses.filter(|used| !self.definition.allows(&used.name))
     }
 }
 
@@ -84,6 +100,8 @@ pub struct Merged {
     pub tally: Tally,
     /// The census of all shards.
     pub census: Census,
+    /// The calls of all shards.
+    pub calls: Calls,
     /// In a dry run, the strata of all shards.
     pub strata: Strata,
     /// How many shards there are.
@@ -151,12 +169,14 @@ pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
         job: first.job.clone(),
         tally: Tally::default(),
         census: Census::default(),
+        calls: Calls::default(),
         strata: Strata::default(),
         shards: first.shard.count(),
         targets_changed: false,
     };
     for report in shards.values() {
         merged.tally = merged.tally.plus(report.tally);
+        merged.calls = merged.calls.plus(report.calls);
         merged.targets_changed |= report.targets_changed;
         if let Some(census) = &report.census {
             merged.census.merge(census);

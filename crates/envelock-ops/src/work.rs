@@ -4,6 +4,7 @@
 //! back. The work goes back to the job for the log, and again at its end.
 
 use crate::breaker::{BackEnd, Sign};
+use crate::calls::{Calls, KEY_CALLS};
 use crate::census::ItemFacts;
 use crate::digest::header_digest;
 use crate::item::ItemKey;
@@ -36,6 +37,8 @@ pub struct Work {
     pub(crate) state: State,
     /// How long the reads took, as the driver measured it.
     pub(crate) read_time: Option<Duration>,
+    /// The calls since the work was last given back.
+    pub(crate) calls: Calls,
     /// What the item is like, once it is known to be tried.
     pub(crate) stratum: Option<Box<Stratum>>,
     /// Whether it only finds out if this back end works. The item is neither changed nor counted.
@@ -185,6 +188,7 @@ impl Work {
     /// Takes the result of a read.
     pub fn was_read(&mut self, read: Result<Option<StoredHeader>, StoreError>) {
         self.is_whole = false;
+        self.calls.reads += 1;
         self.state = match (std::mem::replace(&mut self.state, State::Read), read) {
             (_, Ok(None)) => State::Finished(Finding::Outcome(Outcome::Gone)),
             // After a replacement, the next attempt finds out whether it happened.
@@ -198,6 +202,7 @@ impl Work {
 
     /// Takes the result of a replacement or of a settlement.
     pub fn was_written(&mut self, replaced: Result<Replaced, StoreError>) {
+        self.calls.writes += 1;
         self.state = match (std::mem::replace(&mut self.state, State::Read), replaced) {
             (_, Ok(Replaced::Gone)) => State::Finished(Finding::Outcome(Outcome::Gone)),
             // Perhaps an earlier try of the same call was carried out: the next attempt reads what is there.
@@ -271,6 +276,12 @@ impl Work {
         let is_ours = written_by.is_some_and(|at| at >= self.earlier);
         let item = Item { key: &self.key, stored: &stored, is_written: written_by.is_some() };
         let verdict = operation.apply(&item);
+        self.calls.keys += match &verdict {
+            Verdict::Change { .. } | Verdict::Reencrypt { .. } => KEY_CALLS,
+            Verdict::Counted(facts) => facts.openings(),
+            Verdict::Failed(_) => 1,
+            Verdict::Current | Verdict::Excluded(_) => 0,
+        };
         let is_tried = match verdict {
             Verdict::Current => is_ours,
             Verdict::Change { .. } | Verdict::Reencrypt { .. } | Verdict::Failed(_) => true,

@@ -8,6 +8,7 @@ pub use start::{Start, StartError, UndoRoom};
 pub use step::{End, Halt, Probe, Step};
 
 use crate::breaker::Outage;
+use crate::calls::Calls;
 use crate::checkpoint::Checkpoint;
 use crate::definition::Definition;
 use crate::item::{ItemKey, Page};
@@ -76,7 +77,7 @@ impl Job {
         match self.phase {
             // Everything that was done is on record: a stop in the middle of a page is like a crash there.
             _ if self.is_ending() && self.phase != Phase::Save && self.page.is_idle() => {
-                self.end(now)
+                if self.has_calls_to_save() { self.save(now) } else { self.end(now) }
             }
             Phase::List => match self.check_targets(operation) {
                 Ok(()) => self.list(now),
@@ -136,6 +137,18 @@ impl Job {
         self.is_stopping || self.halt.is_some()
     }
 
+    /// Takes the calls of a page that is left in its middle: what was spent counts in the next run, too.
+    fn has_calls_to_save(&mut self) -> bool {
+        let calls = std::mem::take(&mut self.page.calls);
+        self.state.calls = self.state.calls.plus(calls);
+        let has_records = !matches!(self.halt, Some(Halt::Records(_)));
+        let is_due = calls != Calls::default() && !self.state.definition.dry_run && has_records;
+        if is_due {
+            self.phase = Phase::Save;
+        }
+        is_due
+    }
+
     fn check_targets(&mut self, operation: &dyn Operation) -> Result<(), Halt> {
         let targets = operation.targets().map_err(Halt::Keyring)?;
         if let Some(missing) = start::missing_target(&self.state.definition, &targets) {
@@ -155,6 +168,9 @@ impl Job {
 
     /// Takes the result of [`Step::List`].
     pub fn listed(&mut self, page: Result<Page, StoreError>, now: Duration) {
+        let call = Calls { lists: 1, ..Calls::default() };
+        self.state.calls = self.state.calls.plus(call);
+        self.limiter.charge(call, 0, now);
         let page = match page {
             Ok(page) => page,
             Err(error) => {
@@ -290,6 +306,7 @@ impl Job {
         state.tally = state.tally.plus(page.tally);
         state.census.merge(&page.census);
         state.strata.merge(&page.strata);
+        state.calls = state.calls.plus(page.calls);
         let (failures, items) = (page.tally.failed, page.tally.failed + page.tally.changed);
         state.stage_items += items;
         state.stage_failures += failures;

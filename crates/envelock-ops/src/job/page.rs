@@ -2,9 +2,11 @@
 
 use super::{Halt, Job, Probe, Step};
 use crate::breaker::{Passage, Sign};
+use crate::calls::{CHANGE, Calls};
 use crate::census::Census;
 use crate::definition::Definition;
 use crate::item::{ItemKey, Listed};
+use crate::limits::Limits;
 use crate::outcome::{Exclusion, Failure, Outcome, Tally};
 use crate::strata::{Strata, stage_hash};
 use crate::undo::{Record, UndoIndex, encode, record_len};
@@ -24,6 +26,7 @@ pub(super) struct PageWork {
     intended: Vec<Work>,
     pub(super) tally: Tally,
     pub(super) census: Census,
+    pub(super) calls: Calls,
     pub(super) strata: Strata,
     pub(super) failures: Vec<u8>,
     /// The length of the records that a dry run does not write.
@@ -74,6 +77,7 @@ impl Work {
             is_whole: true,
             state: State::Read,
             read_time: None,
+            calls: Calls::default(),
             stratum: None,
             witness_of: None,
         }
@@ -102,11 +106,8 @@ impl Job {
                 if self.page.out >= self.limiter.concurrency() {
                     return Step::Wait { until: None };
                 }
-                let moves = self.properties.moves_bodies || self.state.definition.moves_bodies();
-                let moved = work.bytes.filter(|_| moves).unwrap_or(0);
-                match self.limiter.begin(moved, now) {
-                    Err(until) if begins => return Step::Wait { until: Some(until) },
-                    _ => {}
+                if let Some(until) = begins.then(|| self.limiter.begin(now).err()).flatten() {
+                    return Step::Wait { until: Some(until) };
                 }
                 if let Some(work) = self.page.todo.pop_front() {
                     self.page.out += 1;
@@ -122,7 +123,11 @@ impl Job {
             return self.log(now);
         }
         if !self.page.todo.is_empty() {
-            self.halt.get_or_insert(Halt::Budget(self.tally().changed));
+            let limits = self.limiter.limits();
+            let is_spent = limits.spend.is_some_and(|most| self.spent_with(1) > most);
+            let spent = Halt::Spend { spent: self.spent_with(0) };
+            let budget = Halt::Budget(self.tally().changed);
+            self.halt.get_or_insert(if is_spent { spent } else { budget });
         } else if !self.is_ending() {
             self.finish_page(now);
         }
@@ -152,8 +157,25 @@ impl Job {
     /// Returns whether as many items are changed, or may be soon, as the limits allow.
     fn is_over_budget(&self) -> bool {
         let pending = (self.page.out + self.page.intended.len()) as u64;
-        let budget = self.limiter.limits().budget;
+        let Limits { budget, spend, .. } = self.limiter.limits();
         budget.is_some_and(|budget| self.tally().changed + pending >= budget)
+            || spend.is_some_and(|most| self.spent_with(pending + 1) > most)
+    }
+
+    /// Returns what the job has cost, with so many items that are still to be changed.
+    fn spent_with(&self, items: u64) -> u64 {
+        let prices = self.state.definition.prices;
+        let made = self.state.calls.plus(self.page.calls).cost(prices);
+        made.saturating_add(CHANGE.cost(prices).saturating_mul(items))
+    }
+
+    /// Counts the calls of work that came back, and its bytes if it wrote any.
+    fn charge(&mut self, work: &mut Work, now: Duration) {
+        let calls = std::mem::take(&mut work.calls);
+        let moves = self.properties.moves_bodies || self.state.definition.moves_bodies();
+        let bytes = work.bytes.filter(|_| moves && calls.writes > 0).unwrap_or(0);
+        self.limiter.charge(calls, bytes, now);
+        self.page.calls = self.page.calls.plus(calls);
     }
 
     /// Probes the store before the first write, then logs what is to be written.
@@ -179,6 +201,7 @@ impl Job {
     /// Takes back work that was run.
     pub fn done(&mut self, mut work: Box<Work>, now: Duration) {
         self.page.out = self.page.out.saturating_sub(1);
+        self.charge(&mut work, now);
         if let Some(time) = work.read_time.take() {
             self.limiter.measure(time, now);
         }
@@ -202,6 +225,9 @@ impl Job {
             State::Finished(finding) => self.found(*work, finding),
             State::Intended(intent) if self.state.definition.dry_run => {
                 self.page.dry_run_bytes += record_len(&work.key, &intent.stored.header);
+                // It would be replaced, and read back.
+                let more = Calls { reads: 1, writes: 1, ..Calls::default() };
+                self.page.calls = self.page.calls.plus(more);
                 let finding = match intent.left {
                     Some(why) => Finding::Partly(why),
                     None => Finding::Outcome(Outcome::Changed),
@@ -259,6 +285,12 @@ impl Job {
             }
             Finding::Counted(facts) => {
                 self.page.census.count(&facts, work.bytes.unwrap_or(0));
+                let definition = &self.state.definition;
+                if let Some(name) = facts.names().find(|name| !definition.allows(name)) {
+                    let why =
+                        format!("it has a slot of {name:?}, which the definition does not allow");
+                    self.list_failure(&work.key, "not_allowed", &why, false);
+                }
                 self.count(&work, &Outcome::Current);
             }
         }

@@ -276,9 +276,7 @@ fn check(
     if let Some(missing) = missing_target(definition, &targets) {
         return Err(StartError::NotPrimary(missing));
     }
-    let allowed = &definition.allowed_names;
-    let is_allowed = |target: &&VersionName| allowed.is_empty() || allowed.contains(&target.name);
-    if let Some(target) = targets.iter().find(|target| !is_allowed(target)) {
+    if let Some(target) = targets.iter().find(|target| !definition.allows(&target.name)) {
         return Err(StartError::NameNotAllowed(target.clone()));
     }
     for label in start.sources {

@@ -161,6 +161,14 @@ pub enum Halt {
     /// As many items were changed as the limits allow.
     #[error("{0} items were changed, as many as the budget allows: raise it, then resume")]
     Budget(u64),
+    /// Another item could cost more than the limits allow.
+    #[error(
+        "{spent} billionths were spent, and another item can cost more than the limit allows: raise it, then resume"
+    )]
+    Spend {
+        /// What the calls have cost.
+        spent: u64,
+    },
     /// A back end was away for longer than the limits allow.
     #[error("the {} is away for {seconds} s: {}", outage.back_end, outage.why)]
     Outage {

@@ -4,6 +4,7 @@
 mod common;
 mod conformance;
 mod controls;
+mod costs;
 #[cfg(unix)]
 mod directories;
 mod engine;
