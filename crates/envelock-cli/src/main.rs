@@ -76,6 +76,12 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
     // The arguments were not parsed, so `--json` is looked for by itself.
     let json = std::env::args_os().skip(1).take_while(|it| it != "--").any(|it| it == "--json");
     let text = error.to_string();
+    let text = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            format!("a subcommand is missing\n\n{text}")
+        }
+        _ => text,
+    };
     let what = text.strip_prefix("error: ").unwrap_or(&text);
     let what = what.split("\n\nFor more information").next().unwrap_or(what).trim_end();
     let next = "`envelock --help` lists the commands, `envelock COMMAND --help` explains one";

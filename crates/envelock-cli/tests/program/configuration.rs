@@ -1,0 +1,80 @@
+//! `envelock.toml`: names, defaults, and what is refused.
+
+use crate::sandbox::{Result, Sandbox, finish, succeeded};
+
+const NAMED: &str = "keyring = \"main\"\n[keyrings.main]\nlocator = \"file:keys\"\n";
+
+#[test]
+fn keyring_is_found_by_name_default_and_variable() -> Result {
+    let sandbox = Sandbox::new()?;
+    sandbox.write_secret("envelock.toml", NAMED)?;
+    sandbox.ok("key list")?;
+    sandbox.ok("-k main key list")?;
+    let errors = sandbox.fails("-k other key list", 2)?;
+    assert!(errors.contains("there is no keyring \"other\": envelock.toml has main"), "{errors}");
+    let mut command = sandbox.command("key list");
+    let output = finish(command.env("ENVELOCK_KEYRING", "file:absent"), b"")?;
+    assert_eq!(output.status.code(), Some(1));
+    Ok(())
+}
+
+#[test]
+fn relative_paths_start_at_the_configuration() -> Result {
+    let sandbox = Sandbox::new()?;
+    sandbox.write_secret("envelock.toml", NAMED)?;
+    let elsewhere = Sandbox::empty()?;
+    let path = sandbox.path("envelock.toml");
+    elsewhere.ok(&format!("--config {} key list", path.display()))?;
+    let mut command = elsewhere.command("key list");
+    let output = finish(command.env("ENVELOCK_CONFIG", &path), b"")?;
+    succeeded("key list", output)?;
+    Ok(())
+}
+
+#[test]
+fn configuration_of_a_parent_directory_is_not_read() -> Result {
+    let sandbox = Sandbox::new()?;
+    sandbox.write_secret("envelock.toml", NAMED)?;
+    std::fs::create_dir(sandbox.path("below"))?;
+    let mut command = sandbox.command("key list");
+    let output = finish(command.current_dir(sandbox.path("below")), b"")?;
+    assert_eq!(output.status.code(), Some(2));
+    Ok(())
+}
+
+#[test]
+fn file_that_others_can_write_is_refused() -> Result {
+    let sandbox = Sandbox::new()?;
+    sandbox.write("envelock.toml", NAMED)?;
+    sandbox.set_mode("envelock.toml", 0o664)?;
+    let errors = sandbox.fails("key list", 6)?;
+    assert!(errors.contains("others can write envelock.toml: mode 0664"), "{errors}");
+    assert!(errors.contains("`chmod go-w envelock.toml`"), "{errors}");
+    // A call that needs no name does not read it.
+    sandbox.fails("inspect absent", 1)?;
+    sandbox.set_mode("envelock.toml", 0o644)?;
+    sandbox.ok("key list")?;
+    Ok(())
+}
+
+#[test]
+fn wrong_configuration_is_refused_by_line() -> Result {
+    let sandbox = Sandbox::new()?;
+    let cases = [
+        ("keyrings = 1", "line 1"),
+        ("keyring = \"a\"\nkeyrnig = \"b\"\n", "unknown field `keyrnig`"),
+        ("[keyrings.a]\nlocator = \"file:a\"\npasphrase = \"x\"\n", "unknown field `pasphrase`"),
+        ("[keyrings.a]\n", "missing field `locator`"),
+        ("[keyrings.\"a b\"]\nlocator = \"file:a\"\n", "\"a b\" is not a name"),
+        ("[keyrings.a]\nlocator = \"b\"\n", "the locator of a is a name itself"),
+        ("[keyrings.a]\nlocator = \"file:\"\n", "\"file:\" needs a path"),
+        ("[sources.a]\nlocator = \"dir:x?header=no\"\n", "header is inline or sidecar"),
+        ("[sources.a]\nlocator = \"s3://bucket\"\n", "there is no kind of source \"s3\""),
+    ];
+    for (text, fault) in cases {
+        sandbox.write_secret("envelock.toml", text)?;
+        let errors = sandbox.fails("-k a key list", 2)?;
+        assert!(errors.contains("envelock.toml: ") && errors.contains(fault), "{text}: {errors}");
+    }
+    Ok(())
+}

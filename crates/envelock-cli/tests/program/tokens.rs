@@ -1,0 +1,3 @@
+//! Keyrings on a token of SoftHSM, where it is installed.
+
+#![cfg(feature = "pkcs11")]
