@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use clap::Subcommand;
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Command {
     /// Create, rotate, disable and destroy master keys.
     #[command(subcommand)]

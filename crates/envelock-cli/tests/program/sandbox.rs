@@ -62,7 +62,9 @@ impl Sandbox {
     pub fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_envelock"));
         command.args(arguments.split_whitespace()).current_dir(&self.0);
-        VARIABLES.iter().for_each(|variable| drop(command.env_remove(variable)));
+        for variable in VARIABLES {
+            command.env_remove(variable);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

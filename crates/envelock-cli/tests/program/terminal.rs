@@ -16,7 +16,9 @@ fn spawn(sandbox: &Sandbox, arguments: &str) -> Result<PtySession> {
         .arg("sh")
         .arg(env!("CARGO_BIN_EXE_envelock"));
     command.args(arguments.split_whitespace()).current_dir(sandbox.directory());
-    VARIABLES.iter().for_each(|variable| drop(command.env_remove(variable)));
+    for variable in VARIABLES {
+        command.env_remove(variable);
+    }
     Ok(spawn_command(command, TIMEOUT)?)
 }
 
