@@ -3,6 +3,7 @@
 mod associated_data;
 mod census;
 mod decrypt;
+mod doctor;
 mod encrypt;
 mod inspect;
 mod job;
@@ -38,9 +39,11 @@ pub enum Command {
     Man(pages::Man),
     /// Plan, start, watch, stop, resume and undo work on many messages.
     #[command(subcommand)]
-    Job(job::Job),
+    Job(Box<job::Job>),
     /// Count the messages of a source by the versions that they need.
     Census(census::Census),
+    /// Try what a job needs: wrap, unwrap, list, rewrap, and replace one scratch message for each source.
+    Doctor(doctor::Doctor),
 }
 
 impl Command {
@@ -61,6 +64,7 @@ impl Command {
             Command::Man(man) => man.run(),
             Command::Job(job) => job.run(context),
             Command::Census(census) => census.run(context),
+            Command::Doctor(doctor) => doctor.run(context),
         }
     }
 }

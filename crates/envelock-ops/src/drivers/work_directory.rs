@@ -29,7 +29,10 @@ pub struct WorkDirectory {
     shard: Shard,
     definition: Definition,
     adopts: bool,
-    undo: File,
+    /// The bytes that the undo log begins with.
+    log_start: Vec<u8>,
+    /// `None` until the job begins: one that is refused leaves no log.
+    undo: Option<File>,
     /// Keeps the lock.
     _lock: File,
 }
@@ -87,7 +90,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WorkDi
 }
 
 impl WorkDirectory {
-    /// Opens the records of a shard, and creates the directory and the undo log if they do not exist.
+    /// Opens the records of a shard, and creates the directory if it does not exist.
     ///
     /// # Errors
     ///
@@ -136,18 +139,20 @@ impl WorkDirectory {
             _ => &definition.id(),
         };
         let log_start = UndoIndex::log_start(log_job);
-        if !undo_path.exists() {
-            replace(&undo_path, &log_start).map_err(failed("create", &undo_path))?;
+        let undo = match options().read(true).append(true).open(&undo_path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(failed("open", &undo_path))?),
+        };
+        if let Some(undo) = &undo {
+            let mut found = Vec::new();
+            let read = undo.take(log_start.len() as u64).read_to_end(&mut found);
+            read.map_err(failed("read", &undo_path))?;
+            if found != log_start {
+                return Err(WorkDirectoryError::OtherJob { path: undo_path });
+            }
         }
-        let undo = options().read(true).append(true).open(&undo_path);
-        let undo = undo.map_err(failed("open", &undo_path))?;
-        let mut found = Vec::new();
-        let read = (&undo).take(log_start.len() as u64).read_to_end(&mut found);
-        read.map_err(failed("read", &undo_path))?;
-        if found != log_start {
-            return Err(WorkDirectoryError::OtherJob { path: undo_path });
-        }
-        Ok(WorkDirectory { path: path.to_path_buf(), shard, definition, adopts, undo, _lock: lock })
+        let path = path.to_path_buf();
+        Ok(WorkDirectory { path, shard, definition, adopts, log_start, undo, _lock: lock })
     }
 
     /// Begins the job, or resumes it if there is a checkpoint.
@@ -161,18 +166,38 @@ impl WorkDirectory {
         operation: &dyn Operation,
     ) -> Result<Job, WorkDirectoryError> {
         let undo_path = self.file("undo");
-        let undo_len = self.undo.metadata().map_err(failed("read", &undo_path))?.len();
-        let Some(mut checkpoint) = self.checkpoint()? else {
-            let definition = self.definition.clone();
-            return Ok(Job::new(definition, self.shard, undo_len, start, operation)?);
+        let undo_len = match &self.undo {
+            Some(undo) => undo.metadata().map_err(failed("read", &undo_path))?.len(),
+            None => self.log_start.len() as u64,
         };
+        let job = match self.checkpoint()? {
+            None => Job::new(self.definition.clone(), self.shard, undo_len, start, operation)?,
+            Some(checkpoint) => self.resume(checkpoint, undo_len, start, operation)?,
+        };
+        if self.undo.is_none() {
+            replace(&undo_path, &self.log_start).map_err(failed("create", &undo_path))?;
+            let undo = options().read(true).append(true).open(&undo_path);
+            self.undo = Some(undo.map_err(failed("open", &undo_path))?);
+        }
+        Ok(job)
+    }
+
+    fn resume(
+        &mut self,
+        mut checkpoint: Checkpoint,
+        undo_len: u64,
+        start: &Start<'_>,
+        operation: &dyn Operation,
+    ) -> Result<Job, WorkDirectoryError> {
         if self.adopts {
             checkpoint = checkpoint.adopt(&self.definition, start.now.as_secs(), operation)?;
         }
         let mut tail = Vec::new();
-        let from = SeekFrom::Start(checkpoint.undo_bytes());
-        let read = self.undo.seek(from).and_then(|_| self.undo.read_to_end(&mut tail));
-        read.map_err(failed("read", &undo_path))?;
+        if let Some(undo) = &mut self.undo {
+            let from = SeekFrom::Start(checkpoint.undo_bytes());
+            let read = undo.seek(from).and_then(|_| undo.read_to_end(&mut tail));
+            read.map_err(failed("read", &self.path))?;
+        }
         let undo = (tail.as_slice(), undo_len);
         Ok(Job::resume(&self.definition, self.shard, checkpoint, undo, start, operation)?)
     }
@@ -215,9 +240,10 @@ impl WorkDirectory {
 
 impl Records for WorkDirectory {
     fn append(&mut self, batch: &[u8]) -> io::Result<u64> {
-        self.undo.write_all(batch)?;
-        self.undo.sync_data()?;
-        Ok(self.undo.metadata()?.len())
+        let undo = self.undo.as_mut().ok_or_else(|| io::Error::other("the job has not begun"))?;
+        undo.write_all(batch)?;
+        undo.sync_data()?;
+        Ok(undo.metadata()?.len())
     }
 
     fn save(&mut self, failures_at: u64, failures: &[u8], checkpoint: &[u8]) -> io::Result<()> {

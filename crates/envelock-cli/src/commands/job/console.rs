@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal};
+use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -289,6 +289,9 @@ impl Console {
         ];
         let mut command = Command::new("sh");
         command.args(["-c", gate]).stdin(Stdio::null()).stdout(io::stderr());
+        if self.output.is_json() {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
         command.env("ENVELOCK_JOB", &self.directory);
         command.envs(variables.map(|(name, value)| (name, value.to_string())));
         let mut child = match command.spawn() {
@@ -298,6 +301,8 @@ impl Console {
                 return false;
             }
         };
+        pass_on(self.output, child.stdout.take());
+        pass_on(self.output, child.stderr.take());
         loop {
             match child.try_wait() {
                 Ok(Some(status)) => {
@@ -315,4 +320,16 @@ impl Console {
             }
         }
     }
+}
+
+/// Prints each line of a gate as an object.
+fn pass_on(output: Output, lines: Option<impl io::Read + Send + 'static>) {
+    let Some(lines) = lines else { return };
+    // It ends with the gate and what that has started.
+    std::thread::spawn(move || {
+        for line in io::BufReader::new(lines).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            output.progress(|| line.clone(), || json!({ "status": "gate", "line": line }));
+        }
+    });
 }

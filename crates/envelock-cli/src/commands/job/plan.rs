@@ -187,7 +187,10 @@ impl Plan {
         let output = context.output();
         output.result(|| self.text(directory, controls), || self.json())?;
         let unreadable = self.versions.iter().find_map(|((name, version, _), seen)| {
-            seen.unreadable.as_ref().map(|why| (name, version, why))
+            // Another keyring's items are excluded, and fail nothing.
+            let why = seen.unreadable.as_ref();
+            let is_mine = seen.freshness != Some(Freshness::NotMine);
+            why.filter(|_| is_mine).map(|why| (name, version, why))
         });
         match unreadable {
             Some((name, version, why)) => {

@@ -51,6 +51,7 @@ fn time(text: &str) -> Option<Time> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test")]
 mod tests {
     use super::*;
 

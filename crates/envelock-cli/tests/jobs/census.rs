@@ -1,0 +1,63 @@
+//! Censuses: by labels without any key, and by what opens.
+
+use crate::bench::{Bench, count};
+
+#[test]
+fn labels_need_no_key_and_opened_says_what_a_version_is_needed_for() {
+    let bench = Bench::rotated(40);
+    let start = ["job", "start", "dir:tree", "-d", "job", "--page", "10", "--set", "budget=10"];
+    bench.run_to(4, &start);
+    let before = bench.snapshot();
+    let mut command = bench.command(&["--json", "census", "dir:tree"]);
+    let labels = command.env_remove("ENVELOCK_KEYRING").output().unwrap();
+    let labels: serde_json::Value = serde_json::from_slice(&labels.stdout).unwrap();
+    let uses = |report: &serde_json::Value, name: &str| -> Vec<u64> {
+        let uses = report["census"]["uses"].as_array().unwrap();
+        uses.iter().map(|one| one[name].as_u64().unwrap()).collect()
+    };
+    assert_eq!((uses(&labels, "labelled"), uses(&labels, "opened")), (vec![30, 10], vec![0, 0]));
+    let opened = bench.json(0, &["census", "dir:tree", "--opened"]);
+    assert_eq!(uses(&opened, "opened"), [30, 10]);
+    let without = bench.json(3, &["census", "dir:tree", "--opened", "--without", "orders:1"]);
+    assert_eq!(uses(&without, "opened"), [0, 10]);
+    assert_eq!(without["census"]["unopenable"][0][1], 30);
+    let text = bench.run_to(3, &["census", "dir:tree", "--opened", "--without", "orders:1"]);
+    assert!(text.stderr.contains("30 items do not open without orders:1"), "{}", text.stderr);
+    let unknown = bench.run(&["census", "dir:tree", "--opened", "--without", "payments:1"]);
+    assert_ne!(unknown.exit, Some(0), "a name that no keyring has proves nothing");
+    bench.run_to(2, &["census", "dir:tree", "--without", "orders:1"]);
+    assert_eq!(bench.snapshot(), before);
+    bench.run_to(0, &["job", "resume", "job", "--set", "budget=none"]);
+    bench.run_to(0, &["census", "dir:tree", "--opened", "--without", "orders:1"]);
+}
+
+#[test]
+fn reports_of_parts_add_up_and_those_of_other_questions_do_not() {
+    let bench = Bench::rotated(40);
+    let census = |shard: &'static str, report: &'static str| {
+        ["census", "dir:tree", "--opened", "--shard", shard, "--report", report]
+    };
+    bench.run_to(0, &census("0/2", "a.report.json"));
+    bench.run_to(3, &["job", "merge", "a.report.json"]);
+    bench.run_to(0, &census("1/2", "b.report.json"));
+    let merged = bench.json(0, &["job", "merge", "a.report.json", "b.report.json"]);
+    assert_eq!(count(&merged, "current"), 40);
+    assert_eq!(merged["census"]["uses"][0]["opened"], 40);
+    let other = [&census("1/2", "c.report.json")[..], &["--without", "orders:2"]].concat();
+    bench.run_to(0, &other);
+    bench.run_to(2, &["job", "merge", "a.report.json", "c.report.json"]);
+}
+
+#[test]
+fn list_of_paths_is_a_source() {
+    let bench = Bench::rotated(20);
+    let paths: Vec<String> =
+        bench.plaintexts.keys().take(3).map(|path| path.display().to_string()).collect();
+    std::fs::write(bench.path("list"), paths.join("\n")).unwrap();
+    let counted = bench.json(0, &["census", "list:list?root=tree"]);
+    assert_eq!(count(&counted, "listed"), 3);
+    let summary = bench.json(0, &["job", "start", "list:list?root=tree", "-d", "job"]);
+    assert_eq!(count(&summary, "changed"), 3);
+    let outside = bench.run_to(2, &["census", "list:list?root=/usr"]);
+    assert!(outside.stderr.contains("is not below the root"), "{}", outside.stderr);
+}

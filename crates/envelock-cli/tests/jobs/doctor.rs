@@ -1,0 +1,73 @@
+//! `envelock doctor` finds what a job would miss, and leaves nothing behind.
+
+use crate::bench::Bench;
+use envelock::{KeyVersion, Lifecycle};
+use std::path::PathBuf;
+
+#[test]
+fn healthy_source_passes_each_check_and_keeps_its_files() {
+    for is_sidecar in [false, true] {
+        let bench = Bench::with_layout(10, is_sidecar);
+        bench.run_to(0, &["key", "rotate", "orders"]);
+        let tree = |bench: &Bench| -> Vec<_> {
+            let files = bench.snapshot().into_iter();
+            files.filter(|(path, _)| path.starts_with(bench.path("tree"))).collect()
+        };
+        let before = tree(&bench);
+        let ran = bench.run_to(0, &["doctor", bench.source()]);
+        let checks: Vec<&str> =
+            ran.stdout.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        assert_eq!(checks, ["wrap", "unwrap", "list", "rewrap", "replace"], "{}", ran.stdout);
+        assert!(
+            ran.stdout.contains("orders:1 open, 1 of them to another version"),
+            "{}",
+            ran.stdout
+        );
+        assert_eq!(tree(&bench), before);
+        let ran = bench.run_to(0, &["doctor", bench.source(), "--read-only"]);
+        assert!(!ran.stdout.contains("replace"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_with_what_to_do() {
+    let bench = Bench::rotated(10);
+    bench.keyring().disable(KeyVersion::FIRST).unwrap();
+    let ran = bench.run_to(6, &["doctor", "dir:tree", "dir:absent"]);
+    assert!(ran.stdout.contains("FAILS  rewrap"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("`envelock key enable KEY:VERSION`"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("FAILS  list     dir:absent: absent: No such file"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stderr.contains("2 checks failed"), "{}", ran.stderr);
+    let json = bench.run_to(1, &["--json", "doctor", "dir:absent"]);
+    let last: serde_json::Value =
+        serde_json::from_str(json.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["check"], &last["ok"]), (&"list".into(), &false.into()));
+}
+
+#[test]
+fn sources_of_the_configuration_are_tried_with_their_keyrings() {
+    let bench = Bench::new(3);
+    let config = "[keyrings.own]\nlocator = \"file:o.keys\"\n[sources.orders]\nlocator = \"dir:tree\"\nkeyring = \"own\"\n";
+    std::fs::write(bench.path("envelock.toml"), config).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = bench.command(arguments);
+        crate::bench::ran(command.env_remove("ENVELOCK_KEYRING").output().unwrap())
+    };
+    let ran = run(&["doctor"]);
+    assert_eq!(ran.exit, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("wrap     own: under orders:1"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("list     orders: 3 items"), "{}", ran.stdout);
+    // A job by the name of its source resumes in another directory, by its own directory alone.
+    let ran = run(&["key", "rotate", "orders", "-k", "own"]);
+    assert_eq!(ran.exit, Some(0), "{}", ran.stderr);
+    assert_eq!(run(&["job", "start", "orders", "--set", "budget=1"]).exit, Some(4));
+    assert!(bench.path("orders.job/job.json").exists());
+    let directory: PathBuf = bench.path("orders.job");
+    let ran = run(&["job", "resume", directory.to_str().unwrap(), "--set", "budget=none"]);
+    assert_eq!(ran.exit, Some(0), "{}{}", ran.stdout, ran.stderr);
+    bench.check(2);
+}

@@ -1,0 +1,125 @@
+//! Jobs that are killed, stopped, paused and changed while they run.
+
+use crate::bench::{Bench, count, ran, setting, signal};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// A generator that repeats itself (splitmix64), for times.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        ((mixed ^ (mixed >> 27)) >> 8) % end
+    }
+}
+
+/// `ENVELOCK_ITEMS` and `ENVELOCK_KILLS` make it longer.
+#[test]
+fn kills_lose_no_message_and_no_count() {
+    let (items, kills) = (setting("ENVELOCK_ITEMS", 500), setting("ENVELOCK_KILLS", 12));
+    for is_sidecar in [false, true] {
+        let bench = Bench::with_layout(items, is_sidecar);
+        bench.run_to(0, &["key", "rotate", "orders"]);
+        let mut random = Random(kills);
+        for _ in 0..kills {
+            let mut child = bench.start_or_resume("job");
+            let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(5 + random.below(60)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let end = ran(bench.start_or_resume("job").output().unwrap());
+        assert_eq!(end.exit, Some(0), "{}{}", end.stdout, end.stderr);
+        let report = bench.json(0, &["job", "merge", "job"]);
+        assert_eq!((count(&report, "changed"), count(&report, "listed")), (items, items));
+        bench.check(2);
+        let second = bench.json(0, &["job", "start", bench.source(), "-d", "second"]);
+        assert_eq!((count(&second, "changed"), count(&second, "current")), (0, items));
+        bench.check(2);
+        bench.run_to(0, &["job", "undo", "job"]);
+        bench.check(1);
+    }
+}
+
+/// A slow job, and the path of its directory.
+fn slow(bench: &Bench) -> std::process::Child {
+    let child = bench.spawn(&[
+        "job",
+        "start",
+        "dir:tree",
+        "-d",
+        "job",
+        "--page",
+        "2",
+        "--set",
+        "items-per-second=2",
+        "--set",
+        "concurrency=1",
+    ]);
+    bench.wait_for("job", |status| status["running"] == true && count(status, "changed") > 0);
+    child
+}
+
+#[test]
+fn signals_stop_cleanly_and_say_how_to_resume() {
+    for name in ["-TERM", "-INT"] {
+        let bench = Bench::rotated(40);
+        let child = slow(&bench);
+        signal(&child, name);
+        let end = ran(child.wait_with_output().unwrap());
+        assert_eq!(end.exit, Some(130), "{}{}", end.stdout, end.stderr);
+        assert!(end.stdout.starts_with("rewrapped "), "{}", end.stdout);
+        assert!(end.stderr.contains("stopping: what is under way is finished"), "{}", end.stderr);
+        assert!(end.stderr.ends_with("next: `envelock job resume job`\n"), "{}", end.stderr);
+        let report = bench.json(0, &["job", "resume", "job", "--set", "items-per-second=none"]);
+        assert_eq!((count(&report, "changed"), count(&report, "listed")), (40, 40));
+        bench.check(2);
+    }
+}
+
+#[test]
+fn second_process_pauses_changes_and_stops_the_first() {
+    let bench = Bench::rotated(40);
+    let child = slow(&bench);
+    assert_eq!(bench.run_to(0, &["job", "pause", "job"]).stdout, "paused\n");
+    bench.wait_for("job", |status| status["state"] == "paused");
+    let set = bench.run_to(0, &["job", "set", "job", "items-per-second=3", "concurrency=2"]);
+    assert_eq!(set.stdout, "items-per-second=3 concurrency=2\n");
+    // What nobody can read changes nothing.
+    let wrong = bench.run_to(2, &["job", "set", "job", "items-per-second=-3"]);
+    assert!(wrong.stderr.contains("invalid digit"), "{}", wrong.stderr);
+    assert_eq!(bench.run_to(0, &["job", "resume", "job"]).stdout, "goes on\n");
+    let status = bench.wait_for("job", |status| status["state"] == "runs");
+    assert_eq!(status["controls"]["limits"]["items_per_second"], 3);
+    bench.run_to(75, &["job", "start", "dir:tree", "-d", "job", "--page", "2", "--adopt"]);
+    let refused = bench.run_to(6, &["job", "undo", "job"]);
+    assert!(refused.stderr.contains("`envelock job stop job`, then"), "{}", refused.stderr);
+    assert_eq!(bench.run_to(0, &["job", "stop", "job"]).stdout, "stopped\n");
+    let end = ran(child.wait_with_output().unwrap());
+    assert_eq!(end.exit, Some(130), "{}{}", end.stdout, end.stderr);
+    let set = ["job", "set", "job", "items-per-second=none", "concurrency=8"];
+    let text = "no limits; no process works on the job now\n";
+    assert_eq!(bench.run_to(0, &set).stdout, text);
+    let report = bench.json(0, &["job", "resume", "job"]);
+    assert_eq!((count(&report, "changed"), count(&report, "listed")), (40, 40));
+}
+
+#[test]
+fn job_waits_outside_its_window_and_stops_there() {
+    let bench = Bench::rotated(10);
+    // It opened and closed an hour ago, or opens in an hour, wherever the hour is.
+    let hour =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+            / 3600
+            % 24;
+    let window = format!("window={:02}:00-{:02}:30 UTC", (hour + 2) % 24, (hour + 2) % 24);
+    let child = bench.spawn(&["job", "start", "dir:tree", "-d", "job", "--set", &window]);
+    bench.wait_for("job", |status| status["running"] == true);
+    bench.run_to(0, &["job", "stop", "job"]);
+    assert_eq!(ran(child.wait_with_output().unwrap()).exit, Some(130));
+    bench.check(1);
+    let report = bench.json(0, &["job", "resume", "job", "--set", "window=none"]);
+    assert_eq!(count(&report, "changed"), 10);
+}

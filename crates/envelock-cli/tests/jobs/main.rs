@@ -1,0 +1,10 @@
+//! Jobs over real trees of files: the program is run as operators and schedulers do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bench;
+mod census;
+mod doctor;
+mod interruptions;
+mod others;
+mod plans;
+mod records;

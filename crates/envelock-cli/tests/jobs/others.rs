@@ -1,0 +1,125 @@
+//! Jobs beside other jobs, writers and operators.
+
+use crate::bench::{Bench, count, ran};
+use envelock::{Aad, Envelope, KeyVersion, Lifecycle};
+use std::path::PathBuf;
+
+#[test]
+fn two_jobs_at_once_change_each_message_once() {
+    let bench = Bench::rotated(200);
+    let start = |directory: &str| {
+        bench.spawn(&["--json", "job", "start", "dir:tree", "-d", directory, "--page", "10"])
+    };
+    let jobs = [start("one"), start("two")];
+    let mut changed = 0;
+    for job in jobs {
+        let end = ran(job.wait_with_output().unwrap());
+        // One that met the other in every attempt lists a conflict.
+        assert!(matches!(end.exit, Some(0 | 3)), "{}{}", end.stdout, end.stderr);
+        let summary = serde_json::from_str(end.stdout.lines().last().unwrap()).unwrap();
+        assert_eq!(count(&summary, "listed"), 200);
+        changed += count(&summary, "changed");
+    }
+    assert_eq!(changed, 200);
+    bench.check(2);
+}
+
+#[test]
+fn job_beside_four_writers_loses_nothing() {
+    let bench = Bench::rotated(60);
+    let paths: Vec<PathBuf> = bench.plaintexts.keys().cloned().collect();
+    let job = bench.spawn(&["job", "start", "dir:tree", "-d", "job", "--page", "5"]);
+    let written = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (bench, paths) = (&bench, &paths);
+                scope.spawn(move || {
+                    let mut written = Vec::new();
+                    // Each replaces messages of its own, and adds new ones.
+                    for (number, path) in paths.iter().skip(writer).step_by(4).take(6).enumerate() {
+                        let input = bench.path(&format!("input-{writer}"));
+                        let text = format!("writer {writer} {number}");
+                        std::fs::write(&input, &text).unwrap();
+                        let path = match number % 3 {
+                            2 => bench.path(&format!("tree/new-{writer}-{number}")),
+                            _ => path.clone(),
+                        };
+                        let (input, path) = (input.to_str().unwrap(), path.to_str().unwrap());
+                        bench.run_to(0, &["encrypt", input, "-o", path, "--replace"]);
+                        written.push((PathBuf::from(path), text.into_bytes()));
+                    }
+                    written
+                })
+            })
+            .collect();
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
+    });
+    let end = ran(job.wait_with_output().unwrap());
+    assert!(matches!(end.exit, Some(0 | 3)), "{}{}", end.stdout, end.stderr);
+    let second = bench.json(0, &["job", "start", "dir:tree", "-d", "second"]);
+    assert_eq!(count(&second, "failed") + count(&second, "conflict"), 0);
+    let mut expected = bench.plaintexts.clone();
+    expected.extend(written);
+    assert_eq!(count(&second, "listed"), expected.len() as u64);
+    let envelope = Envelope::new(bench.keyring());
+    for (path, plaintext) in expected {
+        let message = std::fs::read(&path).unwrap();
+        assert!(!envelope.needs_rewrap(&message).unwrap(), "{path:?}");
+        assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), plaintext, "{path:?}");
+    }
+}
+
+/// The gate of a stage is an operator who acts in the middle of a job.
+fn gate(command: &str) -> String {
+    format!("{} {command}", env!("CARGO_BIN_EXE_envelock"))
+}
+
+#[test]
+fn rotation_in_the_middle_is_noticed_and_a_second_job_finishes() {
+    let bench = Bench::rotated(60);
+    let gate = gate("key rotate orders && sleep 1.1");
+    let start = ["job", "start", "dir:tree", "-d", "job", "--canary", "30", "--gate", &gate];
+    let summary = bench.json(0, &start);
+    assert_eq!((count(&summary, "changed"), count(&summary, "listed")), (60, 60));
+    assert_eq!(summary["summary"]["targets_changed"], true);
+    let second = bench.json(0, &["job", "start", "dir:tree", "-d", "second"]);
+    let (changed, current) = (count(&second, "changed"), count(&second, "current"));
+    assert!(changed > 0 && current > 0 && changed + current == 60, "{changed} {current}");
+    bench.check(3);
+}
+
+#[test]
+fn promoted_back_version_halts_a_job_with_a_target() {
+    let bench = Bench::rotated(60);
+    let gate = gate("key promote orders:1 && sleep 1.1");
+    let start = [
+        "job", "start", "dir:tree", "-d", "job", "--canary", "30", "--to", "orders:2", "--gate",
+        &gate,
+    ];
+    let end = bench.run_to(6, &start);
+    assert!(end.stderr.contains("orders:2 is not primary any more"), "{}", end.stderr);
+    // Without a target, the same job rolls the rotation back.
+    let back = bench.json(0, &["job", "start", "dir:tree", "-d", "back"]);
+    assert!(count(&back, "changed") > 0 && count(&back, "current") > 0);
+    bench.check(1);
+    let keyring = bench.keyring();
+    keyring.promote(KeyVersion::new(2).unwrap()).unwrap();
+    bench.run_to(0, &["job", "resume", "job"]);
+}
+
+#[test]
+fn gate_decides_and_a_person_can_release_the_stage() {
+    let bench = Bench::rotated(60);
+    let gate = "test $ENVELOCK_STAGE = 1 && test $ENVELOCK_FAILURES = 0 && test -d $ENVELOCK_JOB && echo no && false";
+    let start = ["job", "start", "dir:tree", "-d", "job", "--canary", "30", "--gate", gate];
+    let end = bench.run_to(4, &start);
+    assert!(end.stderr.contains("gate: exit status: 1"), "{}", end.stderr);
+    assert!(end.stderr.contains("--release"), "{}", end.stderr);
+    assert!(!end.stdout.contains("no\n"), "the output of a gate is no result");
+    bench.run_to(4, &["job", "resume", "job"]);
+    let status = bench.json(0, &["job", "status", "job"]);
+    assert_eq!(status["state"], "stopped after a stage");
+    let summary = bench.json(0, &["job", "resume", "job", "--release"]);
+    assert_eq!(count(&summary, "changed"), 60);
+    bench.check(2);
+}

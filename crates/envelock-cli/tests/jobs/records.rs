@@ -1,0 +1,103 @@
+//! What is done with the records of a job: retries, restores, sums of shards.
+
+use crate::bench::{Bench, count};
+
+#[test]
+fn merge_refuses_a_missing_shard_and_adds_up_all() {
+    let bench = Bench::rotated(50);
+    let start = |shard: &'static str, directory: &'static str| {
+        ["job", "start", "dir:tree", "--canary", "none", "--shard", shard, "-d", directory]
+    };
+    let first = bench.json(0, &start("0/2", "job"));
+    let missing = bench.run_to(3, &["job", "merge", "job"]);
+    assert!(missing.stderr.contains("no complete report of shard 1"), "{}", missing.stderr);
+    // The second part is done on another machine, in a directory of its own.
+    let second = bench.json(0, &start("1/2", "other"));
+    let report = "other/1-of-2.report.json";
+    let merged = bench.json(0, &["job", "merge", "job", report, report]);
+    assert_eq!((count(&merged, "changed"), count(&merged, "listed")), (50, 50));
+    assert_eq!(count(&first, "changed") + count(&second, "changed"), 50);
+    assert!(count(&first, "changed") > 0 && count(&second, "changed") > 0);
+    bench.check(2);
+    let alien = bench.json(0, &["job", "start", "dir:tree", "-d", "alien"]);
+    assert_eq!(count(&alien, "current"), 50);
+    let refused = bench.run_to(2, &["job", "merge", "job", "alien"]);
+    assert!(refused.stderr.contains("does not belong to job"), "{}", refused.stderr);
+    assert!(bench.run_to(2, &["job", "merge", "o.keys"]).stderr.contains("is no report"));
+    // An undo log for each shard.
+    bench.run_to(0, &["job", "undo", "job"]);
+    bench.run_to(0, &["job", "undo", "other"]);
+    bench.check(1);
+}
+
+#[test]
+fn retry_does_what_is_left_and_undo_takes_both_back() {
+    let bench = Bench::rotated(40);
+    let path = bench.plaintexts.keys().nth(17).unwrap();
+    let whole = std::fs::read(path).unwrap();
+    let mut damaged = whole.clone();
+    // In the wrapped key of the only slot.
+    damaged[100] ^= 1;
+    std::fs::write(path, &damaged).unwrap();
+    let start =
+        bench.run_to(3, &["job", "start", "dir:tree", "-d", "job", "--failure-limit", "50%"]);
+    assert!(start.stdout.contains("rewrapped 39"), "{}", start.stdout);
+    assert!(start.stderr.contains("1 items are left"), "{}", start.stderr);
+    assert!(start.stderr.ends_with("next: `envelock job retry job`\n"), "{}", start.stderr);
+    // As long as the cause is there, it is left again.
+    let again = bench.json(3, &["job", "retry", "job"]);
+    assert_eq!((count(&again, "failed"), count(&again, "listed")), (1, 1));
+    std::fs::write(path, &whole).unwrap();
+    let again = bench.json(0, &["job", "retry", "job"]);
+    assert_eq!(count(&again, "changed"), 1);
+    bench.check(2);
+    let nothing = bench.run_to(0, &["job", "retry", "job"]);
+    assert_eq!(nothing.stdout, "nothing is left\n");
+    let undone = bench.run_to(0, &["job", "undo", "job"]);
+    assert!(undone.stdout.contains("restored 39") && undone.stdout.contains("restored 1 "));
+    bench.check(1);
+    // Nothing is restored twice.
+    let twice = bench.run_to(0, &["job", "undo", "job"]);
+    assert!(twice.stdout.contains("restored 0  current 39"), "{}", twice.stdout);
+}
+
+#[test]
+fn damaged_records_are_told_and_nothing_is_changed() {
+    let bench = Bench::rotated(20);
+    let start = ["job", "start", "dir:tree", "-d", "job", "--page", "5", "--set", "budget=10"];
+    bench.run_to(4, &start);
+    let path = bench.path("job/0-of-1.checkpoint");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let before = bench.snapshot();
+    for arguments in [["job", "resume", "job"], ["job", "status", "job"]] {
+        let ran = bench.run_to(7, &arguments);
+        assert!(ran.stderr.contains("checkpoint is damaged"), "{}", ran.stderr);
+    }
+    assert_eq!(bench.snapshot(), before);
+    // As the text says: what is done is found as current.
+    std::fs::remove_file(&path).unwrap();
+    let summary = bench.json(0, &["job", "resume", "job", "--set", "budget=none"]);
+    assert_eq!(count(&summary, "changed") + count(&summary, "current"), 20);
+    bench.check(2);
+}
+
+#[test]
+fn names_are_added_and_removed_by_jobs() {
+    let bench = Bench::rotated(20);
+    let create =
+        ["-k", "file:p.keys", "key", "create", "payments", "--new-keyring", "--unprotected"];
+    bench.run_to(0, &create);
+    let add = ["job", "start", "dir:tree", "-d", "add", "--add", "file:p.keys"];
+    let summary = bench.json(0, &add);
+    assert_eq!(count(&summary, "changed"), 20);
+    let plan = bench.json(0, &["job", "plan", "dir:tree", "--add", "file:p.keys"]);
+    assert_eq!(plan["plan"]["due"], 0);
+    bench.run_to(0, &["-k", "file:p.keys", "census", "dir:tree", "--opened"]);
+    let plan = bench.json(0, &["job", "plan", "dir:tree", "--remove", "payments"]);
+    assert_eq!(plan["plan"]["due"], 20);
+    bench.run_to(0, &["job", "start", "dir:tree", "-d", "remove", "--remove", "payments"]);
+    bench.run_to(3, &["-k", "file:p.keys", "census", "dir:tree", "--opened"]);
+    bench.check(1);
+}
