@@ -5,6 +5,6 @@ cpufeatures::new!(vaes, "vaes");
 cpufeatures::new!(avx2, "avx2");
 cpufeatures::new!(clmul, "avx", "pclmulqdq");
 
-fn main() {
+pub fn main() {
     println!("aes={} vaes={} clmul={} avx2={}", aes::get(), vaes::get(), clmul::get(), avx2::get());
 }

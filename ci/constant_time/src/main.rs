@@ -6,6 +6,7 @@
 //! reports of these branches alone, each by its name.
 
 mod blocks;
+mod cpu;
 mod entries;
 mod leaks;
 mod memcheck;
@@ -22,6 +23,11 @@ fn main() -> ExitCode {
     if !memcheck::is_running() {
         eprintln!("run this under valgrind: see ci/constant_time.sh");
         return ExitCode::FAILURE;
+    }
+    if std::env::args().any(|argument| argument == "--cpu") {
+        cpu::main();
+        println!("{}", envelock::Provider::default());
+        return ExitCode::SUCCESS;
     }
     let leaking = std::env::args().any(|argument| argument == "--leak");
     let entries = if leaking { leaks::all() } else { entries::all() };
