@@ -37,7 +37,7 @@ cd "$work/constant_time"
 check() {
     local backend=$1 profile=$2 flags=$3 dir=$target/builds
     local program=$dir/$host/$profile/constant_time log=$target/$backend-$profile.log
-    local options=(--target "$host") run=() provider=RustCrypto
+    local options=(--target "$host" --features memcheck) run=() provider=RustCrypto
     [[ $profile == debug ]] || options+=("--$profile")
     # One program for both that have these flags.
     [[ $backend == aes-ni ]] || options+=(--features graviola)
