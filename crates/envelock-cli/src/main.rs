@@ -1,8 +1,10 @@
 //! Command line of envelock.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "jobs use the sources")]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 // Which file holds what:
 //

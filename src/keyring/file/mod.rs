@@ -3,6 +3,7 @@
 //! `storage` keeps one file of bytes durably above [`crate::fs`] and knows nothing of keys.
 
 mod change;
+mod copy;
 pub(crate) mod error;
 pub(crate) mod format;
 mod health;

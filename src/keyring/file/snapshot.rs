@@ -4,6 +4,7 @@ use super::error::KeyFileError;
 use super::format::{FileKey, KeyFile, KeyFileFault, MAX_FILE_LEN, ProtectionId, Salvaged};
 use super::protection::Protection;
 use super::protection_record::ProtectionRecord;
+use crate::crypto::secret::MasterKey;
 use crate::format::KeyVersion;
 use crate::keyring::key_table::{MasterKeys, NewKeys, WrappingKeys};
 use crate::keyring::wrapping_key::KeyMaterialStore;
@@ -100,6 +101,15 @@ impl Snapshot {
         keys.extend(file.token_keys(earlier, |name, record| source.attach(name, record))?);
         let keys = MasterKeys::restore(file.keysets().clone(), keys, source.clone());
         Ok(Snapshot::new(keys, file, key, len))
+    }
+
+    /// Opens the material of a version that is sealed in the file.
+    pub(super) fn material(
+        &self,
+        keyset: &Keyset,
+        record: &VersionRecord,
+    ) -> Result<MasterKey, KeyFileFault> {
+        Ok(self.file.material(&self.key, keyset, record)?.1)
     }
 
     /// This file with changed keysets and their new material.

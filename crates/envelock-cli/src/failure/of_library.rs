@@ -150,7 +150,10 @@ fn backend(error: &Error) -> (Exit, String) {
             (Exit::Refused, "remove the other names, or copy the file: `cp FILE FILE.copy`")
         }
         Some(_) => (Exit::Refused, "inspect that file, and move it away: `ls -l`"),
-        None => (Exit::CouldNotRun, "check the token or service: `envelock doctor`"),
+        None => (
+            Exit::CouldNotRun,
+            token(error).unwrap_or("check the back end of the keyring, then run it again"),
+        ),
     };
     (exit, next.into())
 }
@@ -164,22 +167,71 @@ fn key_file(error: &KeyFileError) -> (Exit, String) {
         KeyFileError::Owner { .. } => {
             (Exit::Refused, "run it as the owner of the file, or `chown` the file".into())
         }
-        KeyFileError::Content { fault: KeyFileFault::Authentication, .. } => (
-            Exit::NotVerified,
-            "try the passphrase again; if it is right, the first line is damaged: take a backup"
-                .into(),
-        ),
+        KeyFileError::Content { fault, .. } => return content(fault),
         KeyFileError::RolledBack { .. } | KeyFileError::Diverged { .. } => (
             Exit::NotVerified,
             "find out which process put an older copy back, and take the newest from a backup"
                 .into(),
         ),
-        KeyFileError::Content { .. } => {
-            (Exit::NotVerified, "take the key file from a backup; keep the damaged one".into())
+        KeyFileError::MountedAlone { .. } => {
+            (Exit::CouldNotRun, "mount the directory of the file instead of the file".into())
         }
+        KeyFileError::Umask { .. } => (Exit::CouldNotRun, "`umask 077`, then run it again".into()),
         _ => (Exit::CouldNotRun, "remove the cause and run the command again".into()),
     };
     (exit, next)
+}
+
+fn content(fault: &KeyFileFault) -> (Exit, String) {
+    let (exit, next) = match fault {
+        KeyFileFault::OuterKeyring(error) => return exit_and_next(error),
+        KeyFileFault::Authentication => (
+            Exit::NotVerified,
+            "try the passphrase again; if it is right, the first line is damaged: take a backup",
+        ),
+        KeyFileFault::NotKeyFile { .. } | KeyFileFault::Converted { .. } => {
+            (Exit::NotVerified, "check the path; a converted key file has to come from a backup")
+        }
+        KeyFileFault::FormatVersion { .. } | KeyFileFault::UnknownCritical { .. } => {
+            (Exit::CouldNotRun, "take a newer envelock: `envelock --version`")
+        }
+        KeyFileFault::TokenVersion { .. } => (
+            Exit::CouldNotRun,
+            "name the token: `-k 'pkcs11:token=LABEL?module-path=PATH&x-catalogue=PATH'`",
+        ),
+        KeyFileFault::ProtectionKind { .. } => (
+            Exit::CouldNotRun,
+            "name the secret that the file has: `file:PATH?raw-key-file=PATH` or `?outer=KEYRING`",
+        ),
+        KeyFileFault::EmptySecret => (Exit::Usage, "choose a passphrase that is not empty"),
+        _ => (Exit::NotVerified, "take the key file from a backup; keep the damaged one"),
+    };
+    (exit, next.into())
+}
+
+#[cfg(feature = "pkcs11")]
+fn token(error: &Error) -> Option<&'static str> {
+    use envelock::pkcs11::{Error as TokenError, PinFault};
+    Some(match error.backend::<TokenError>()? {
+        TokenError::Library { .. } => "correct `module-path`: `ls -l` shows whether it is there",
+        TokenError::TokenNotUnique { .. } => "select the token by `serial=NUMBER` in the locator",
+        TokenError::Login { fault } => match fault {
+            PinFault::Rejected => "correct the PIN before the token locks: `--pin-file FILE`",
+            PinFault::Locked | PinFault::Expired | PinFault::NotInitialized => {
+                "the security officer of the token sets a new PIN"
+            }
+            PinFault::FinalTry => "make sure of the PIN, and log in once with the vendor's tool",
+            _ => "check the PIN and the token",
+        },
+        TokenError::WeakKey { .. } => "make another version: `envelock key rotate KEY`",
+        TokenError::KeyNotFound { .. } => "restore the key on the token from the vendor's backup",
+        _ => "check the token with the vendor's tool",
+    })
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn token(_: &Error) -> Option<&'static str> {
+    None
 }
 
 fn file(error: &FileError) -> (Exit, String) {

@@ -269,3 +269,47 @@ fn change_number_of_the_caller_is_compared() -> Result {
     assert!(errors.contains("keyring is at change 2, the caller knows change 1"), "{errors}");
     Ok(())
 }
+
+#[test]
+fn copied_key_opens_messages_and_follows_a_rotation() -> Result {
+    let sandbox = Sandbox::new()?;
+    sandbox.write("plain", "x")?;
+    let encrypt = |name: &str| sandbox.ok(&format!("-k file:keys encrypt plain -o {name}"));
+    encrypt("one")?;
+    sandbox.ok("-k file:keys key rotate orders")?;
+    encrypt("two")?;
+    sandbox.ok("-k file:keys key rotate orders")?;
+    sandbox.ok("-k file:keys key disable orders:1")?;
+    sandbox.ok("-k file:keys key compromise orders:2")?;
+    sandbox.ok("-k file:keys key promote orders:3")?;
+    sandbox.ok("-k file:other key create admin --new-keyring --unprotected")?;
+    sandbox.ok("-k file:keys key copy orders --to file:other")?;
+    let states = |keyring: &str| -> Result<Vec<Value>> {
+        let shown = sandbox.json(&format!("-k file:{keyring} key show orders"))?;
+        Ok(shown
+            .iter()
+            .map(|it| json!([it["version"], it["state"], it["master_key_id"]]))
+            .collect())
+    };
+    assert_eq!(states("other")?, states("keys")?);
+    assert_eq!(sandbox.run("-k file:other decrypt two")?.stdout, b"x");
+    sandbox.fails("-k file:other decrypt one", 6)?;
+    // Nothing is left to copy.
+    assert_eq!(
+        sandbox.ok("-k file:keys key copy orders --to file:other")?,
+        "nothing changes\nchange 2\n"
+    );
+
+    sandbox.ok("-k file:keys key rotate orders")?;
+    encrypt("four")?;
+    sandbox.ok("-k file:keys key copy orders --to file:other")?;
+    assert_eq!(sandbox.run("-k file:other decrypt four")?.stdout, b"x");
+    let shown = sandbox.json("-k file:other key show orders")?;
+    assert_eq!((&shown[2]["state"], &shown[3]["state"]), (&json!("primary"), &json!("pending")));
+    sandbox.ok("-k file:other key promote orders:4")?;
+    // Numbers and material of another origin are not mixed.
+    sandbox.ok("-k file:third key create orders --new-keyring --unprotected")?;
+    let errors = sandbox.fails("-k file:keys key copy orders --to file:third", 1)?;
+    assert!(errors.contains("key orders cannot take another version after 1"), "{errors}");
+    Ok(())
+}

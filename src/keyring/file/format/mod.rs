@@ -273,7 +273,7 @@ impl KeyFile {
     }
 
     /// Opens the material of a version, and checks its id (SPEC K-MASTER).
-    fn material(
+    pub(in crate::keyring) fn material(
         &self,
         key: &FileKey,
         keyset: &Keyset,

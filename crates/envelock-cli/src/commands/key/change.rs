@@ -41,11 +41,7 @@ impl ChangeArguments {
             true => attempt(&*lifecycle, changes, &options),
             false => lifecycle.change(changes, &options, &mut OsRandom),
         };
-        let print = |outcome: &ChangeOutcome| {
-            context
-                .output()
-                .result(|| as_text(outcome, self.dry_run), || as_json(outcome, self.dry_run))
-        };
+        let print = |outcome: &ChangeOutcome| print(context, outcome, self.dry_run);
         match made {
             Ok(outcome) => print(&outcome),
             // The changes are made. The material of a destroyed version is still on its token.
@@ -104,6 +100,11 @@ fn attempt(
         Ok(NewMaterial { master_key_id, algorithm, origin })
     };
     Ok(keyring.keysets()?.with_changes::<Error>(changes, options, &mut material)?.1)
+}
+
+/// Prints the transitions of a change.
+pub fn print(context: &Context, outcome: &ChangeOutcome, dry_run: bool) -> Result<(), Failure> {
+    context.output().result(|| as_text(outcome, dry_run), || as_json(outcome, dry_run))
 }
 
 fn as_text(outcome: &ChangeOutcome, dry_run: bool) -> String {

@@ -1,6 +1,7 @@
 //! `envelock key`: what operators do with master keys.
 
 mod change;
+mod copy;
 mod create;
 mod destroy;
 mod import;
@@ -41,6 +42,8 @@ pub enum Key {
     Hold(notes::Hold),
     /// Add a version whose key material you have already.
     Import(import::Import),
+    /// Copy the versions of a key to another keyring, which then opens its messages, too.
+    Copy(copy::Copy),
     /// Set and remove labels of a version.
     Label(notes::Label),
     /// Let an alias stand for a key, or remove it.
@@ -62,6 +65,7 @@ impl Key {
             Key::Destroy(destroy) => destroy.run(context),
             Key::Hold(hold) => hold.run(context),
             Key::Import(import) => import.run(context),
+            Key::Copy(copy) => copy.run(context),
             Key::Label(label) => label.run(context),
             Key::Alias(alias) => alias.run(context),
         }
