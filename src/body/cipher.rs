@@ -32,6 +32,7 @@ struct ChunkCipher {
 impl ChunkCipher {
     /// Derives key, base nonce and commitment (SPEC B-KDF). The context comes in two pieces: core
     /// and associated data (SPEC B-CONTEXT).
+    #[inline]
     fn derive(
         provider: Provider,
         suite: Suite,
@@ -112,6 +113,7 @@ pub struct ChunkEncryptor {
 impl ChunkEncryptor {
     /// `fork_guard` is older than the data key and the salt, since a keyring or a generator of the caller may
     /// fork too. `None` if the encryptor does not outlive the call that creates it.
+    #[inline]
     pub(crate) fn new(
         provider: Provider,
         suite: Suite,
@@ -233,6 +235,7 @@ pub struct ChunkDecryptor {
 }
 
 impl ChunkDecryptor {
+    #[inline]
     pub(crate) fn new(
         provider: Provider,
         suite: Suite,

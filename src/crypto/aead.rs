@@ -128,6 +128,7 @@ impl AnyAead {
     /// # Errors
     ///
     /// The key has another length than the algorithm's.
+    #[inline]
     pub(crate) fn new(
         provider: Provider,
         algorithm: AeadAlgorithm,
@@ -145,6 +146,7 @@ impl AnyAead {
         }
     }
 
+    #[inline]
     fn rustcrypto(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
         Ok(match algorithm {
             AeadAlgorithm::Aes256Gcm => {
@@ -161,6 +163,7 @@ impl AnyAead {
     }
 
     /// RustCrypto's where the processor or the target is another, and for ChaCha20-Poly1305.
+    #[inline]
     #[cfg(feature = "graviola")]
     fn graviola(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -17,6 +17,7 @@ pub(crate) struct AwsLc {
 
 impl AwsLc {
     /// Sets up a cipher from a key of exactly its length.
+    #[inline]
     pub(super) fn set_up(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
         let algorithm = match algorithm {
             AeadAlgorithm::Aes256Gcm => &aead::AES_256_GCM,

@@ -17,6 +17,7 @@ pub(crate) struct Graviola(AesGcm);
 
 impl Graviola {
     /// Sets up a cipher from a key of exactly its length, on a processor that is supported.
+    #[inline]
     pub(super) fn set_up(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
         // It panics at a length that AES has not.
         if key.len() != algorithm.key_len() {

@@ -38,12 +38,13 @@ impl Xaes {
         Xaes { aes, k1: Zeroizing::new(k1.to_be_bytes()) }
     }
 
-    /// Sets up Kₓ = AES-256ₖ(M1 ⊕ K1) || AES-256ₖ(M2 ⊕ K1), where Mᵢ = 0x00 || i || X || 0x00 || N[:12].
-    /// Returns it with N[12:].
-    fn derive<'n>(
+    /// Sets up Kₓ = AES-256ₖ(M1 ⊕ K1) || AES-256ₖ(M2 ⊕ K1), where Mᵢ = 0x00 || i || X || 0x00 || N[:12],
+    /// for one call of `run` with N[12:].
+    fn with_derived<T>(
         &self,
-        nonce: &'n [u8; NONCE_LEN],
-    ) -> Result<(impl Aead + use<>, &'n Nonce), CryptoError> {
+        nonce: &[u8; NONCE_LEN],
+        run: impl FnOnce(&dyn Aead, &Nonce) -> Result<T, CryptoError>,
+    ) -> Result<T, CryptoError> {
         let ([first, second], []) = nonce.as_chunks::<12>() else { return Err(CryptoError) };
         let mut key = Zeroizing::new([[0; 16]; 2]);
         for (i, block) in (1..).zip(key.iter_mut()) {
@@ -53,7 +54,7 @@ impl Xaes {
             }
         }
         self.aes.encrypt_blocks(&mut *key);
-        Ok((set_up_aes_256_gcm(key.as_flattened())?, second))
+        run(&set_up_aes_256_gcm(key.as_flattened())?, second)
     }
 
     /// Encrypts `plaintext` into `ciphertext`, both of one length, and returns the tag.
@@ -64,8 +65,9 @@ impl Xaes {
         plaintext: &[u8],
         ciphertext: &mut [u8],
     ) -> Result<[u8; TAG_LEN], CryptoError> {
-        let (cipher, nonce) = self.derive(nonce)?;
-        cipher.encrypt_into(nonce, aad, plaintext, ciphertext)
+        self.with_derived(nonce, |cipher, nonce| {
+            cipher.encrypt_into(nonce, aad, plaintext, ciphertext)
+        })
     }
 
     /// Verifies `tag`, then decrypts `ciphertext` into `plaintext`, both of one length. After a failure
@@ -78,7 +80,8 @@ impl Xaes {
         plaintext: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), CryptoError> {
-        let (cipher, nonce) = self.derive(nonce)?;
-        cipher.decrypt_into(nonce, aad, ciphertext, plaintext, tag)
+        self.with_derived(nonce, |cipher, nonce| {
+            cipher.decrypt_into(nonce, aad, ciphertext, plaintext, tag)
+        })
     }
 }

@@ -287,6 +287,7 @@ impl<'k> Drawn<'k> {
     }
 
     /// Derives the keys of its body.
+    #[inline]
     fn encryptor(
         &self,
         settings: &Settings,

@@ -346,6 +346,7 @@ impl Opened<'_> {
     }
 
     /// Verifies the commitment.
+    #[inline]
     fn decryptor(
         self,
         prefix: &[u8; layout::PREFIX_LEN],
@@ -357,6 +358,7 @@ impl Opened<'_> {
     }
 
     /// Derives the keys of a body with this salt, which no other body has.
+    #[inline]
     pub(super) fn encryptor(
         self,
         salt: &[u8; layout::SALT_LEN],

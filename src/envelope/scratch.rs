@@ -5,7 +5,7 @@
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
-use crate::format::{MAX_SLOTS, Slot, SlotLabel, Slots};
+use crate::format::{MAX_SLOTS, Slot, Slots};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -20,6 +20,7 @@ pub(in crate::envelope) struct Scratch {
 }
 
 impl Scratch {
+    #[inline]
     pub(in crate::envelope) fn zeroed(len: usize) -> Self {
         let heap = if len > STACK_LEN { vec![0; len] } else { Vec::new() };
         Scratch { stack: [0; STACK_LEN], heap, len }
@@ -60,6 +61,7 @@ pub(in crate::envelope) struct NewSlots {
 const NOWHERE: usize = usize::MAX;
 
 impl NewSlots {
+    #[inline]
     pub(in crate::envelope) fn new() -> Self {
         NewSlots { bytes: Scratch::zeroed(STACK_LEN), used: 0, starts: [NOWHERE; MAX_SLOTS] }
     }
@@ -101,11 +103,5 @@ impl NewSlots {
     /// Returns the slot that replaces slot `index`.
     pub(in crate::envelope) fn of(&self, index: usize) -> Option<Slot<'_>> {
         self.get(*self.starts.get(index)?)
-    }
-
-    /// Returns whether a replacement has this key.
-    pub(in crate::envelope) fn has(&self, label: &SlotLabel<'_>) -> bool {
-        let kept = self.starts.iter().filter(|start| **start != NOWHERE);
-        kept.filter_map(|start| self.get(*start)).any(|slot| slot.label.same_key(label))
     }
 }

@@ -149,7 +149,7 @@ impl<'a> Iterator for Slots<'a> {
         self.rest = rest;
         let label = SlotLabel {
             // The bytes were parsed or encoded before.
-            name: KeyName::checked(core::str::from_utf8(name).ok()?),
+            name: KeyName::checked_bytes(name),
             version: KeyVersion::new(u32::from_be_bytes(*version))?,
             master_key_id: MasterKeyId(*master_key_id),
             algorithm: WrapAlgorithm::new(algorithm)?,
@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
         let [suite_id] = *self.take()?;
         // SPEC H-SUITE
         let suite = Suite::from_id(suite_id)
-            .ok_or(fault(offset::SUITE, HeaderFault::UnknownSuite(suite_id)))?;
+            .ok_or_else(|| fault(offset::SUITE, HeaderFault::UnknownSuite(suite_id)))?;
         Ok(ImmutableCore::from_parts(suite, DataKeyId(*self.take()?)))
     }
 
@@ -228,13 +228,14 @@ impl<'a> Reader<'a> {
         // SPEC H-VERSION
         let at = self.position;
         let version = KeyVersion::new(u32::from_be_bytes(*self.take()?))
-            .ok_or(fault(at, HeaderFault::ZeroVersion))?;
+            .ok_or_else(|| fault(at, HeaderFault::ZeroVersion))?;
         let master_key_id = MasterKeyId(*self.take()?);
 
         // SPEC H-ALG, H-OPAQUE: zero is invalid, an unknown algorithm is not.
         let at = self.position;
         let [id] = *self.take()?;
-        let algorithm = WrapAlgorithm::new(id).ok_or(fault(at, HeaderFault::ZeroAlgorithm))?;
+        let algorithm =
+            WrapAlgorithm::new(id).ok_or_else(|| fault(at, HeaderFault::ZeroAlgorithm))?;
         let exact_len = algorithm.wrapped_key_len(suite);
         let least_len = exact_len.unwrap_or(1);
         if !fits(1, least_len) {
@@ -272,14 +273,16 @@ impl<'a> Reader<'a> {
     fn take_name(&mut self, len: usize, at: usize) -> Result<KeyName<'a>, Error> {
         let there = &self.input[at..];
         let there = there.get(..len).unwrap_or(there);
-        if let (Err(InvalidKeyName { offset }), false) =
-            (KeyName::from_bytes(there), there.is_empty())
-        {
-            let byte = there[offset];
-            return Err(fault(at + offset, HeaderFault::KeyNameByte(byte)));
+        match KeyName::from_bytes(there) {
+            Err(InvalidKeyName { offset }) if !there.is_empty() => {
+                Err(fault(at + offset, HeaderFault::KeyNameByte(there[offset])))
+            }
+            Ok(name) if there.len() == len => {
+                self.position += len;
+                Ok(name)
+            }
+            _ => Err(self.truncated(len)),
         }
-        let bytes = self.take_slice(len)?;
-        KeyName::from_bytes(bytes).map_err(|_| fault(at, HeaderFault::KeyNameByte(0)))
     }
 
     fn read_padding(&mut self, header_len: usize) -> Result<(), Error> {

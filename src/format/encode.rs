@@ -26,11 +26,11 @@ pub(crate) fn rewrite_header<'s>(
     let mut count = 0_u8;
     for slot in slots {
         let needed = position + slot.encoded_len();
-        let no_room = Error::HeaderRoom { needed, available };
-        let room = out.get_mut(position..needed).ok_or(no_room)?;
-        encode_slot(room, &slot).ok_or(Error::HeaderRoom { needed, available })?;
+        let no_room = || Error::HeaderRoom { needed, available };
+        let room = out.get_mut(position..needed).ok_or_else(no_room)?;
+        encode_slot(room, &slot).ok_or_else(no_room)?;
         position = needed;
-        count = count.checked_add(1).ok_or(Error::HeaderRoom { needed, available })?;
+        count = count.checked_add(1).ok_or_else(no_room)?;
     }
     write_fixed(out, core, header_len, count)
 }
@@ -63,7 +63,7 @@ pub(crate) fn encode_slot(room: &mut [u8], slot: &Slot<'_>) -> Option<usize> {
         &master_key_id.0,
         &[algorithm.id(), name_len],
         &wrapped_len.to_be_bytes(),
-        name.as_str().as_bytes(),
+        name.as_bytes(),
         slot.wrapped_key,
     ];
     codec::concat(room, &fields)

@@ -7,8 +7,8 @@ use core::fmt;
 ///
 /// Names are compared byte by byte and are case-sensitive. A name is never used as a path or a
 /// command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyName<'a>(&'a str);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyName<'a>(&'a [u8]);
 
 impl<'a> KeyName<'a> {
     /// Validates `name`.
@@ -24,28 +24,35 @@ impl<'a> KeyName<'a> {
     /// Wraps a name that was validated before.
     pub(crate) fn checked(name: &'a str) -> Self {
         debug_assert!(KeyName::new(name).is_ok());
+        KeyName(name.as_bytes())
+    }
+
+    /// Wraps the bytes of a name that was validated before.
+    pub(crate) fn checked_bytes(name: &'a [u8]) -> Self {
+        debug_assert!(KeyName::from_bytes(name).is_ok());
         KeyName(name)
     }
 
     pub(crate) fn from_bytes(name: &'a [u8]) -> Result<Self, InvalidKeyName> {
-        let alphabet = |(offset, byte): (usize, &u8)| {
-            let inner = offset > 0 && b"._:/@+=-".contains(byte);
-            !(byte.is_ascii_alphanumeric() || inner)
+        let is_outside = |(offset, byte): (usize, &u8)| {
+            !(byte.is_ascii_alphanumeric() || offset > 0 && b"._:/@+=-".contains(byte))
         };
-        let offset = match name.iter().enumerate().position(alphabet) {
+        let offset = match name.iter().enumerate().position(is_outside) {
             Some(offset) => offset.min(MAX_KEY_NAME_LEN),
             None if name.is_empty() => 0,
             None if name.len() > MAX_KEY_NAME_LEN => MAX_KEY_NAME_LEN,
-            None => {
-                let name = core::str::from_utf8(name).map_err(|_| InvalidKeyName { offset: 0 })?;
-                return Ok(KeyName(name));
-            }
+            None => return Ok(KeyName(name)),
         };
         Err(InvalidKeyName { offset })
     }
 
     /// Returns the name.
+    #[expect(clippy::expect_used, reason = "every constructor validates the alphabet")]
     pub fn as_str(self) -> &'a str {
+        core::str::from_utf8(self.0).expect("the alphabet is ASCII")
+    }
+
+    pub(crate) fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
@@ -62,9 +69,15 @@ impl<'a> KeyName<'a> {
     }
 }
 
+impl fmt::Debug for KeyName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyName").field(&self.as_str()).finish()
+    }
+}
+
 impl fmt::Display for KeyName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(self.as_str())
     }
 }
 

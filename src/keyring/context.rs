@@ -84,21 +84,20 @@ impl<'a> WrapContext<'a> {
     /// core, the algorithm and the name. A backend that chooses the version itself compares the version
     /// that it returns with the slot's.
     pub fn wrap_aad(&self, label: &SlotLabel<'_>) -> WrapAad {
-        let name = label.name.as_str().as_bytes();
-        let name_len = label.name.len_byte();
         let fields: [&[u8]; 7] = [
             LABEL,
             self.core.as_bytes(),
             &[label.algorithm.id()],
             &label.version.number().to_be_bytes(),
             &label.master_key_id.0,
-            &[name_len],
-            name,
+            &[label.name.len_byte()],
+            label.name.as_bytes(),
         ];
-        let mut bytes = [0; MAX_LEN];
+        let mut aad = WrapAad { bytes: [0; MAX_LEN], len: 0 };
         #[expect(clippy::expect_used, reason = "the room is that of the longest name")]
-        let len = codec::concat(&mut bytes, &fields).expect("room for the longest name");
-        WrapAad { bytes, len }
+        let len = codec::concat(&mut aad.bytes, &fields).expect("room for the longest name");
+        aad.len = len;
+        aad
     }
 
     /// Returns the immutable core: bytes 0..22 of the header.

@@ -87,6 +87,12 @@ impl MasterKeys {
         self.keys.get(&id)
     }
 
+    /// The key of a record that is not destroyed.
+    fn key_of(&self, record: &VersionRecord) -> Result<&Arc<dyn WrappingKey>, KeyringError> {
+        let key = self.key(record.master_key_id);
+        key.ok_or_else(|| KeyringError::Refused(Refusal::Destroyed))
+    }
+
     /// The keysets with the usage since the keys were loaded.
     pub(super) fn keysets_with_usage(&self) -> KeysetMap {
         let mut keysets = self.keysets.clone();
@@ -121,15 +127,15 @@ impl MasterKeys {
     /// Whether `selection` uses `keyset`: it uses all, or names this one, or names an alias that
     /// stood for it.
     fn uses(&self, selection: &Selection, keyset: &Keyset) -> bool {
-        let name = keyset.name().as_str();
+        let name = keyset.name();
         !selection.only
-            || self.selected(selection).is_ok_and(|selected| selected.name().as_str() == name)
-            || self.keysets.former_keys(&selection.key).any(|former| former == name)
+            || self.selected(selection).is_ok_and(|selected| selected.name() == name)
+            || self.keysets.former_keys(&selection.key).any(|former| former == name.as_str())
     }
 
     /// The keyset of the master key `name`, if `selection` uses it.
     fn named(&self, selection: &Selection, name: KeyName<'_>) -> Option<&Keyset> {
-        self.keysets.keyset(name.as_str()).filter(|keyset| self.uses(selection, keyset))
+        self.keysets.named(name).filter(|keyset| self.uses(selection, keyset))
     }
 
     /// The label and the key of the primary of `keyset`.
@@ -137,9 +143,8 @@ impl MasterKeys {
         &'k self,
         keyset: &'k Keyset,
     ) -> Result<(SlotLabel<'k>, &'k Arc<dyn WrappingKey>), KeyringError> {
-        let record = keyset.primary_record().ok_or(KeyringError::NoPrimary)?;
-        let lost = KeyringError::Refused(Refusal::Destroyed);
-        let key = self.key(record.master_key_id).ok_or(lost)?;
+        let record = keyset.primary_record().ok_or_else(|| KeyringError::NoPrimary)?;
+        let key = self.key_of(record)?;
         let label = SlotLabel {
             name: keyset.name(),
             version: record.version,
@@ -181,7 +186,7 @@ impl MasterKeys {
         label: &SlotLabel<'_>,
         selection: &Selection,
     ) -> Result<&VersionRecord, KeyringError> {
-        let keyset = self.named(selection, label.name).ok_or(KeyringError::NotMine)?;
+        let keyset = self.named(selection, label.name).ok_or_else(|| KeyringError::NotMine)?;
         let Some(record) = keyset.version(label.version) else {
             if !self.source.can_make(label.algorithm) {
                 return Err(KeyringError::NotMine);
@@ -227,8 +232,7 @@ impl MasterKeys {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
         let record = self.record(&slot.label, selection)?;
-        let lost = KeyringError::Refused(Refusal::Destroyed);
-        self.key(record.master_key_id).ok_or(lost)?.unwrap(slot, context, data_key)
+        self.key_of(record)?.unwrap(slot, context, data_key)
     }
 
     /// See [`Keyring::freshness`](super::Keyring::freshness).

@@ -77,11 +77,11 @@ impl KeysetMap {
         let restored = KeysetMap { revision, change, keysets, aliases };
         for Alias { name, key, .. } in &restored.aliases {
             check_name(name)?;
-            if restored.position(name).is_some() {
+            if restored.keyset(name).is_some() {
                 return Err(LifecycleError::NameTaken { name: name.clone() });
             }
             restored
-                .position(key)
+                .keyset(key)
                 .ok_or_else(|| LifecycleError::UnknownKey { key: key.clone() })?;
         }
         Ok(restored)
@@ -105,7 +105,12 @@ impl KeysetMap {
 
     /// Returns the keyset of a key name.
     pub fn keyset(&self, name: &str) -> Option<&Keyset> {
-        self.keysets.get(self.position(name)?)
+        self.keysets.get(self.position(name.as_bytes())?)
+    }
+
+    /// Returns the keyset of the key name of a slot.
+    pub(crate) fn named(&self, name: KeyName<'_>) -> Option<&Keyset> {
+        self.keysets.get(self.position(name.as_bytes())?)
     }
 
     /// Returns the keyset of a key name or an alias.
@@ -124,12 +129,13 @@ impl KeysetMap {
         self.keyset(name).or_else(|| self.keyset(key()?))
     }
 
-    fn position(&self, name: &str) -> Option<usize> {
-        self.keysets.binary_search_by(|keyset| keyset.name.as_str().cmp(name)).ok()
+    fn position(&self, name: &[u8]) -> Option<usize> {
+        self.keysets.binary_search_by(|keyset| keyset.name.as_bytes().cmp(name)).ok()
     }
 
     fn resolve_position(&self, name: &str) -> Result<usize, LifecycleError> {
-        let found = self.position(name).or_else(|| self.position(&self.alias(name)?.key));
+        let position = |name: &str| self.position(name.as_bytes());
+        let found = position(name).or_else(|| position(&self.alias(name)?.key));
         found.ok_or_else(|| match name {
             // An empty name selects no key.
             "" if !self.keysets.is_empty() => {

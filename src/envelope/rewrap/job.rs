@@ -228,7 +228,9 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
             return Ok(());
         }
         let opens = |at| progress.outcome(at).has_opened();
-        if twin.is_some_and(opens) || progress.new.has(&made.label) {
+        let mut others = (0..self.old.slots().len()).filter_map(|at| progress.new.of(at));
+        let is_made = others.any(|other| other.label.same_key(&made.label));
+        if twin.is_some_and(opens) || is_made {
             progress.decide(index, SlotOutcome::Merged);
             return Ok(());
         }

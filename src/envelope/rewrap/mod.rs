@@ -232,8 +232,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         }
         let (keyring, reserved) = (&*self.keyring, self.reserved);
         let job = RewrapJob { keyring, old: &old, options, reserved };
-        let (header, report) = (NewHeader::empty(), RewrapReport::new(old.slots().len()));
-        let mut rewrap = Rewrap { header, report };
+        let report = RewrapReport::new(old.slots().len());
+        let mut rewrap = Rewrap { header: NewHeader::empty(), report };
         let mut pool = RandomPool::for_rewrap(&self.random);
         job.run(&mut rewrap.header, &mut rewrap.report, &mut pool)?;
         Ok(rewrap)

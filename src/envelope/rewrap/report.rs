@@ -87,6 +87,7 @@ pub struct RewrapReport {
 
 impl RewrapReport {
     /// Returns a report of `count` slots of other keyrings.
+    #[inline]
     pub(super) fn new(count: usize) -> Self {
         RewrapReport { outcomes: [const { SlotOutcome::NotMine }; MAX_SLOTS], count }
     }

@@ -10,6 +10,7 @@ pub(super) struct NewHeader(Scratch);
 
 impl NewHeader {
     /// Returns an empty header, to be written once a slot has opened: a long one allocates.
+    #[inline]
     pub(super) fn empty() -> Self {
         NewHeader(Scratch::zeroed(0))
     }

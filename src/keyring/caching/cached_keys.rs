@@ -16,7 +16,7 @@ pub(super) type EntryKey = Arc<[u8]>;
 /// Builds the key of the entry for `slot` in this message.
 pub(super) fn entry_key(slot: &Slot<'_>, context: &WrapContext<'_>) -> Vec<u8> {
     let label = &slot.label;
-    let name = label.name.as_str().as_bytes();
+    let name = label.name.as_bytes();
     let mut key = Vec::with_capacity(slot.encoded_len() + 22);
     key.extend_from_slice(context.core_bytes());
     key.extend_from_slice(&label.version.number().to_be_bytes());
