@@ -9,7 +9,7 @@ use super::ForkGuard;
 use super::layout::{
     CHUNK_LEN, COMMITMENT_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
-use crate::crypto::aead::{AnyAead, NONCE_LEN, Nonce};
+use crate::crypto::aead::{AeadAlgorithm, AnyAead, NONCE_LEN, Nonce};
 use crate::crypto::compare;
 use crate::crypto::provider::Provider;
 use crate::crypto::secret::DataKey;
@@ -23,6 +23,49 @@ const LABEL: &[u8] = b"c2sp.org/chunked-encryption@v1+";
 /// Longest output of the key derivation: key, base nonce, commitment.
 const MAX_DERIVED_LEN: usize = 32 + NONCE_LEN + COMMITMENT_LEN;
 
+/// Key, base nonce and commitment of one body, in a buffer of its caller, so that they are not moved.
+struct DerivedKeys<'d> {
+    algorithm: AeadAlgorithm,
+    key: &'d [u8],
+    base_nonce: &'d Nonce,
+    commitment: &'d [u8; COMMITMENT_LEN],
+}
+
+impl<'d> DerivedKeys<'d> {
+    /// Derives them (SPEC B-KDF). The context comes in two pieces: core and associated data (SPEC B-CONTEXT).
+    fn derive(
+        suite: Suite,
+        input_key: &DataKey,
+        salt: &[u8; SALT_LEN],
+        context: [&[u8]; 2],
+        derived: &'d mut [u8; MAX_DERIVED_LEN],
+    ) -> Result<Self, Error> {
+        let algorithm = suite.aead();
+        let (len, needed) = (input_key.len(), algorithm.key_len());
+        let key_length = || Error::KeyLength { len, needed };
+        if len != needed {
+            return Err(key_length());
+        }
+        let name = algorithm.iana_name().as_bytes();
+        let [core, aad] = context;
+        let info = [LABEL, name, &[0], salt, core, aad];
+        let derived = &mut derived[..needed + NONCE_LEN + COMMITMENT_LEN];
+        input_key.expand(suite.hash(), &info, derived).map_err(|_| key_length())?;
+        let (key, rest) = derived.split_at_checked(needed).ok_or_else(key_length)?;
+        let (base_nonce, rest) = rest.split_first_chunk().ok_or_else(key_length)?;
+        let commitment = rest.first_chunk().ok_or_else(key_length)?;
+        Ok(DerivedKeys { algorithm, key, base_nonce, commitment })
+    }
+
+    /// Sets up the AEAD.
+    #[inline]
+    fn aead(&self, provider: Provider) -> Result<AnyAead, Error> {
+        let (len, needed) = (self.key.len(), self.algorithm.key_len());
+        let aead = AnyAead::new(provider, self.algorithm, self.key);
+        aead.map_err(|_| Error::KeyLength { len, needed })
+    }
+}
+
 /// Key and base nonce of one body.
 struct ChunkCipher {
     aead: AnyAead,
@@ -30,37 +73,6 @@ struct ChunkCipher {
 }
 
 impl ChunkCipher {
-    /// Derives key, base nonce and commitment (SPEC B-KDF). The context comes in two pieces: core
-    /// and associated data (SPEC B-CONTEXT).
-    #[inline]
-    fn derive(
-        provider: Provider,
-        suite: Suite,
-        input_key: &DataKey,
-        salt: &[u8; SALT_LEN],
-        context: [&[u8]; 2],
-    ) -> Result<(Self, [u8; COMMITMENT_LEN]), Error> {
-        let algorithm = suite.aead();
-        let needed = algorithm.key_len();
-        let key_length = || Error::KeyLength { len: input_key.len(), needed };
-        if input_key.len() != needed {
-            return Err(key_length());
-        }
-        let name = algorithm.iana_name().as_bytes();
-        let [core, aad] = context;
-        let info = [LABEL, name, &[0], salt, core, aad];
-        let mut derived = Zeroizing::new([0; MAX_DERIVED_LEN]);
-        let derived_len = needed + NONCE_LEN + COMMITMENT_LEN;
-        let derived = &mut derived[..derived_len];
-        input_key.expand(suite.hash(), &info, derived).map_err(|_| key_length())?;
-
-        let (key, rest) = derived.split_at_checked(needed).ok_or_else(key_length)?;
-        let (base_nonce, commitment) = rest.split_first_chunk().ok_or_else(key_length)?;
-        let commitment = *commitment.first_chunk().ok_or_else(key_length)?;
-        let aead = AnyAead::new(provider, algorithm, key).map_err(|_| key_length())?;
-        Ok((ChunkCipher { aead, base_nonce: Zeroizing::new(*base_nonce) }, commitment))
-    }
-
     /// Base nonce XOR chunk number, big-endian, as wide as the nonce (SPEC B-NONCE).
     fn nonce(&self, index: u64) -> Zeroizing<Nonce> {
         // That of chunk 0 is the base nonce itself.
@@ -122,11 +134,14 @@ impl ChunkEncryptor {
         context: [&[u8]; 2],
         fork_guard: Option<ForkGuard>,
     ) -> Result<Self, Error> {
-        let (cipher, commitment) = ChunkCipher::derive(provider, suite, input_key, salt, context)?;
+        let mut derived = Zeroizing::new([0; MAX_DERIVED_LEN]);
+        let keys = DerivedKeys::derive(suite, input_key, salt, context, &mut derived)?;
         let mut prefix = [0; PREFIX_LEN];
         let (salt_room, commitment_room) = prefix.split_at_mut(SALT_LEN);
         salt_room.copy_from_slice(salt);
-        commitment_room.copy_from_slice(&commitment);
+        commitment_room.copy_from_slice(keys.commitment);
+        let base_nonce = Zeroizing::new(*keys.base_nonce);
+        let cipher = ChunkCipher { aead: keys.aead(provider)?, base_nonce };
         Ok(ChunkEncryptor { cipher, prefix, fork_guard })
     }
 
@@ -243,14 +258,16 @@ impl ChunkDecryptor {
         prefix: &[u8; PREFIX_LEN],
         context: [&[u8]; 2],
     ) -> Result<Self, Error> {
-        let (salt, commitment) = prefix.split_first_chunk().ok_or(Error::BODY_START)?;
-        let (cipher, derived) = ChunkCipher::derive(provider, suite, input_key, salt, context)?;
+        let (salt, commitment) = prefix.split_first_chunk().ok_or_else(|| Error::BODY_START)?;
+        let mut derived = Zeroizing::new([0; MAX_DERIVED_LEN]);
+        let keys = DerivedKeys::derive(suite, input_key, salt, context, &mut derived)?;
         // SPEC B-COMMIT: before any chunk, and in constant time.
-        if compare::equal(&derived, commitment) {
-            Ok(ChunkDecryptor { cipher })
-        } else {
-            Err(Error::BODY_START)
+        if !compare::equal(keys.commitment, commitment) {
+            return Err(Error::BODY_START);
         }
+        let base_nonce = Zeroizing::new(*keys.base_nonce);
+        let cipher = ChunkCipher { aead: keys.aead(provider)?, base_nonce };
+        Ok(ChunkDecryptor { cipher })
     }
 
     /// Whether the cipher is as fast as memory.

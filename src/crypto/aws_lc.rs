@@ -33,8 +33,8 @@ impl AwsLc {
     }
 }
 
-/// Sets up AES-256-GCM of 32 bytes of key.
-pub(super) fn set_up_aes_256_gcm(key: &[u8]) -> Result<AwsLc, CryptoError> {
+/// Sets up AES-256-GCM.
+pub(super) fn set_up_aes_256_gcm(key: &[u8; 32]) -> Result<AwsLc, CryptoError> {
     AwsLc::set_up(AeadAlgorithm::Aes256Gcm, key)
 }
 

@@ -21,10 +21,11 @@ pub(super) fn set_up<C: KeyInit>(key: &[u8]) -> Result<C, CryptoError> {
     C::new_from_slice(key).map_err(|_| CryptoError)
 }
 
-/// Sets up AES-256-GCM of 32 bytes of key.
+/// Sets up AES-256-GCM.
 #[cfg(not(feature = "aws-lc-rs"))]
-pub(super) fn set_up_aes_256_gcm(key: &[u8]) -> Result<Aes256Gcm, CryptoError> {
-    set_up(key)
+#[inline]
+pub(super) fn set_up_aes_256_gcm(key: &[u8; 32]) -> Result<Aes256Gcm, CryptoError> {
+    Ok(Aes256Gcm::new(key.into()))
 }
 
 /// AES-256 alone, with its key set up to encrypt.

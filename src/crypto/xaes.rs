@@ -46,15 +46,20 @@ impl Xaes {
         run: impl FnOnce(&dyn Aead, &Nonce) -> Result<T, CryptoError>,
     ) -> Result<T, CryptoError> {
         let ([first, second], []) = nonce.as_chunks::<12>() else { return Err(CryptoError) };
-        let mut key = Zeroizing::new([[0; 16]; 2]);
-        for (i, block) in (1..).zip(key.iter_mut()) {
+        let mut key = Zeroizing::new([0; 32]);
+        let (blocks, _) = key.as_chunks_mut::<16>();
+        for (i, block) in (1..).zip(blocks.iter_mut()) {
             let m = [0, i, b'X', 0].into_iter().chain(*first);
             for ((byte, m), k1) in block.iter_mut().zip(m).zip(self.k1.iter()) {
                 *byte = m ^ k1;
             }
         }
-        self.aes.encrypt_blocks(&mut *key);
-        run(&set_up_aes_256_gcm(key.as_flattened())?, second)
+        self.aes.encrypt_blocks(blocks);
+        match set_up_aes_256_gcm(&key) {
+            // By reference: a move would copy a key schedule.
+            Ok(ref cipher) => run(cipher, second),
+            Err(error) => Err(error),
+        }
     }
 
     /// Encrypts `plaintext` into `ciphertext`, both of one length, and returns the tag.

@@ -140,8 +140,13 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         header: &mut [u8],
         body: &mut [u8],
     ) -> Result<(), Error> {
-        let encryptor = self.begin(header, to_u64(plaintext.len())?, aad, None)?;
-        body::encrypt_body(&encryptor, plaintext, body, self.settings.threads.as_deref())
+        match self.begin(header, to_u64(plaintext.len())?, aad, None) {
+            // By reference: a move would copy a key schedule.
+            Ok(ref encryptor) => {
+                body::encrypt_body(encryptor, plaintext, body, self.settings.threads.as_deref())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Draws a data key or reuses one, writes its slots to `header`, and derives the keys of the body. A

@@ -301,10 +301,15 @@ pub(crate) struct Opened<'a> {
 
 impl Opened<'_> {
     pub(super) fn decrypt(self, body: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
-        let decryptor = self.decryptor(prefix(body)?, aad)?;
-        let mut plaintext = vec![0; plaintext_len_of_body(body.len())?];
-        body::decrypt_body(&decryptor, body, &mut plaintext, self.threads())?;
-        Ok(plaintext)
+        match self.decryptor(prefix(body)?, aad) {
+            // By reference: a move would copy a key schedule.
+            Ok(ref decryptor) => {
+                let mut plaintext = vec![0; plaintext_len_of_body(body.len())?];
+                body::decrypt_body(decryptor, body, &mut plaintext, self.threads())?;
+                Ok(plaintext)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn decrypt_into(

@@ -87,6 +87,7 @@ impl<'a> Header<'a> {
     }
 
     /// Returns the slots, 1 to 16, in order.
+    #[inline]
     pub fn slots(&self) -> Slots<'a> {
         let bytes = &self.bytes[offset::SLOTS..self.slots_end];
         Slots::new(bytes, self.slot_count)
@@ -137,6 +138,7 @@ impl<'a> Slots<'a> {
 impl<'a> Iterator for Slots<'a> {
     type Item = Slot<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Slot<'a>> {
         self.left = self.left.checked_sub(1)?;
         let (version, rest) = self.rest.split_first_chunk()?;

@@ -25,9 +25,9 @@ impl SlotLabel<'_> {
     /// The wrap algorithm is not compared: a version has one algorithm, and slots that differ in it
     /// alone are duplicates (SPEC H-DUPLICATE).
     pub fn same_key(&self, other: &SlotLabel<'_>) -> bool {
-        self.name == other.name
+        self.master_key_id == other.master_key_id
             && self.version == other.version
-            && self.master_key_id == other.master_key_id
+            && self.name == other.name
     }
 
     /// Returns the 12 bytes of this key in a header: version, then master key id.

@@ -80,9 +80,7 @@ impl KeysetMap {
             if restored.keyset(name).is_some() {
                 return Err(LifecycleError::NameTaken { name: name.clone() });
             }
-            restored
-                .keyset(key)
-                .ok_or_else(|| LifecycleError::UnknownKey { key: key.clone() })?;
+            restored.keyset(key).ok_or_else(|| LifecycleError::UnknownKey { key: key.clone() })?;
         }
         Ok(restored)
     }

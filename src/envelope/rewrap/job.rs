@@ -15,7 +15,7 @@ use crate::random::RandomPool;
 pub(super) struct RewrapJob<'a, K> {
     pub(super) keyring: &'a K,
     pub(super) old: &'a Header<'a>,
-    pub(super) options: RewrapOptions<'a>,
+    pub(super) options: &'a RewrapOptions<'a>,
     /// The padding of a header that grows, unless it had more.
     pub(super) reserved: usize,
 }

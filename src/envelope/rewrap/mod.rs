@@ -231,9 +231,9 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
             key.of(&old)?;
         }
         let (keyring, reserved) = (&*self.keyring, self.reserved);
-        let job = RewrapJob { keyring, old: &old, options, reserved };
-        let report = RewrapReport::new(old.slots().len());
-        let mut rewrap = Rewrap { header: NewHeader::empty(), report };
+        let job = RewrapJob { keyring, old: &old, options: &options, reserved };
+        let slots = old.slots().len();
+        let mut rewrap = Rewrap { header: NewHeader::empty(), report: RewrapReport::new(slots) };
         let mut pool = RandomPool::for_rewrap(&self.random);
         job.run(&mut rewrap.header, &mut rewrap.report, &mut pool)?;
         Ok(rewrap)
