@@ -9,7 +9,7 @@ use super::ForkGuard;
 use super::layout::{
     CHUNK_LEN, COMMITMENT_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
-use crate::crypto::aead::{AeadAlgorithm, AnyAead, NONCE_LEN, Nonce};
+use crate::crypto::aead::{AnyAead, NONCE_LEN, Nonce};
 use crate::crypto::compare;
 use crate::crypto::provider::Provider;
 use crate::crypto::secret::DataKey;
@@ -25,7 +25,6 @@ const MAX_DERIVED_LEN: usize = 32 + NONCE_LEN + COMMITMENT_LEN;
 
 /// Key, base nonce and commitment of one body, in a buffer of its caller, so that they are not moved.
 struct DerivedKeys<'d> {
-    algorithm: AeadAlgorithm,
     key: &'d [u8],
     base_nonce: &'d Nonce,
     commitment: &'d [u8; COMMITMENT_LEN],
@@ -40,13 +39,12 @@ impl<'d> DerivedKeys<'d> {
         context: [&[u8]; 2],
         derived: &'d mut [u8; MAX_DERIVED_LEN],
     ) -> Result<Self, Error> {
-        let algorithm = suite.aead();
-        let (len, needed) = (input_key.len(), algorithm.key_len());
-        let key_length = || Error::KeyLength { len, needed };
-        if len != needed {
+        let key_length = || key_length(suite, input_key);
+        let needed = suite.data_key_len();
+        if input_key.len() != needed {
             return Err(key_length());
         }
-        let name = algorithm.iana_name().as_bytes();
+        let name = suite.aead().iana_name().as_bytes();
         let [core, aad] = context;
         let info = [LABEL, name, &[0], salt, core, aad];
         let derived = &mut derived[..needed + NONCE_LEN + COMMITMENT_LEN];
@@ -54,16 +52,12 @@ impl<'d> DerivedKeys<'d> {
         let (key, rest) = derived.split_at_checked(needed).ok_or_else(key_length)?;
         let (base_nonce, rest) = rest.split_first_chunk().ok_or_else(key_length)?;
         let commitment = rest.first_chunk().ok_or_else(key_length)?;
-        Ok(DerivedKeys { algorithm, key, base_nonce, commitment })
+        Ok(DerivedKeys { key, base_nonce, commitment })
     }
+}
 
-    /// Sets up the AEAD.
-    #[inline]
-    fn aead(&self, provider: Provider) -> Result<AnyAead, Error> {
-        let (len, needed) = (self.key.len(), self.algorithm.key_len());
-        let aead = AnyAead::new(provider, self.algorithm, self.key);
-        aead.map_err(|_| Error::KeyLength { len, needed })
-    }
+fn key_length(suite: Suite, input_key: &DataKey) -> Error {
+    Error::KeyLength { len: input_key.len(), needed: suite.data_key_len() }
 }
 
 /// Key and base nonce of one body.
@@ -140,9 +134,10 @@ impl ChunkEncryptor {
         let (salt_room, commitment_room) = prefix.split_at_mut(SALT_LEN);
         salt_room.copy_from_slice(salt);
         commitment_room.copy_from_slice(keys.commitment);
+        let aead = AnyAead::new(provider, suite.aead(), keys.key);
+        let aead = aead.map_err(|_| key_length(suite, input_key))?;
         let base_nonce = Zeroizing::new(*keys.base_nonce);
-        let cipher = ChunkCipher { aead: keys.aead(provider)?, base_nonce };
-        Ok(ChunkEncryptor { cipher, prefix, fork_guard })
+        Ok(ChunkEncryptor { cipher: ChunkCipher { aead, base_nonce }, prefix, fork_guard })
     }
 
     /// Salt and commitment: the first 56 bytes of the body.
@@ -265,9 +260,10 @@ impl ChunkDecryptor {
         if !compare::equal(keys.commitment, commitment) {
             return Err(Error::BODY_START);
         }
+        let aead = AnyAead::new(provider, suite.aead(), keys.key);
+        let aead = aead.map_err(|_| key_length(suite, input_key))?;
         let base_nonce = Zeroizing::new(*keys.base_nonce);
-        let cipher = ChunkCipher { aead: keys.aead(provider)?, base_nonce };
-        Ok(ChunkDecryptor { cipher })
+        Ok(ChunkDecryptor { cipher: ChunkCipher { aead, base_nonce } })
     }
 
     /// Whether the cipher is as fast as memory.

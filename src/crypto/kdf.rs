@@ -5,7 +5,7 @@
 
 use super::CryptoError;
 use alloc::sync::Arc;
-use hkdf::{GenericHkdf, HmacImpl};
+use hkdf::{GenericHkdf, HmacImpl, InvalidPrkLength};
 use hmac::Hmac;
 use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
@@ -50,18 +50,27 @@ pub(crate) fn expand(
     info: &[&[u8]],
     okm: &mut [u8],
 ) -> Result<(), CryptoError> {
-    let expanded = match hash {
-        Hash::Sha256 => set_up_sha256(key)?.expand_multi_info(info, okm),
-        Hash::Sha512 => set_up_sha512(key)?.expand_multi_info(info, okm),
-    };
-    expanded.map_err(|_| CryptoError)
+    match hash {
+        Hash::Sha256 => expand_once(&set_up_sha256(key), info, okm),
+        Hash::Sha512 => expand_once(&set_up_sha512(key), info, okm),
+    }
 }
 
-fn set_up_sha256(key: &[u8]) -> Result<ExpandSha256, CryptoError> {
+/// By reference: a move would copy what was hashed of the key.
+fn expand_once<H: HmacImpl>(
+    set_up: &Result<GenericHkdf<H>, InvalidPrkLength>,
+    info: &[&[u8]],
+    okm: &mut [u8],
+) -> Result<(), CryptoError> {
+    let set_up = set_up.as_ref().map_err(|_| CryptoError)?;
+    set_up.expand_multi_info(info, okm).map_err(|_| CryptoError)
+}
+
+fn set_up_sha256(key: &[u8]) -> Result<ExpandSha256, InvalidPrkLength> {
     set_up::<_, 32>(key)
 }
 
-fn set_up_sha512(key: &[u8]) -> Result<ExpandSha512, CryptoError> {
+fn set_up_sha512(key: &[u8]) -> Result<ExpandSha512, InvalidPrkLength> {
     set_up::<_, 64>(key)
 }
 
@@ -69,7 +78,9 @@ fn set_up_sha512(key: &[u8]) -> Result<ExpandSha512, CryptoError> {
 ///
 /// A key shorter than the hash is padded with zeros to its length, as HMAC itself pads every key to
 /// the block of the hash (RFC 2104, section 2): the same key, of a length that RFC 5869 asks for.
-fn set_up<H: HmacImpl, const HASH_LEN: usize>(key: &[u8]) -> Result<GenericHkdf<H>, CryptoError> {
+fn set_up<H: HmacImpl, const HASH_LEN: usize>(
+    key: &[u8],
+) -> Result<GenericHkdf<H>, InvalidPrkLength> {
     const { assert!(HASH_LEN <= MAX_HASH_LEN, "a padded key has room for the hash") };
     let mut padded = Zeroizing::new([0; HASH_LEN]);
     let prk = match padded.get_mut(..key.len()) {
@@ -79,7 +90,7 @@ fn set_up<H: HmacImpl, const HASH_LEN: usize>(key: &[u8]) -> Result<GenericHkdf<
         }
         None => key,
     };
-    GenericHkdf::from_prk(prk).map_err(|_| CryptoError)
+    GenericHkdf::from_prk(prk)
 }
 
 /// One key, set up for many expansions with none, one or both of the hashes.

@@ -55,11 +55,8 @@ impl Xaes {
             }
         }
         self.aes.encrypt_blocks(blocks);
-        match set_up_aes_256_gcm(&key) {
-            // By reference: a move would copy a key schedule.
-            Ok(ref cipher) => run(cipher, second),
-            Err(error) => Err(error),
-        }
+        // By reference: a move would copy a key schedule.
+        run(&set_up_aes_256_gcm(&key), second)
     }
 
     /// Encrypts `plaintext` into `ciphertext`, both of one length, and returns the tag.

@@ -42,8 +42,7 @@ impl Counts {
             (next <= most).then_some(next)
         };
         let is_counted = self.wraps.update(next);
-        if is_counted {
-            let bytes = context.plaintext_len().unwrap_or(0);
+        if is_counted && let Some(bytes) = context.plaintext_len() {
             // Saturates: a statistic.
             self.bytes.update(|before| Some(before.saturating_add(bytes)));
         }
