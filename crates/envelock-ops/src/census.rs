@@ -1,6 +1,5 @@
 //! Counts of items by the versions that open them.
 
-use crate::digest::hex;
 use envelock::SlotLabel;
 use serde::{Deserialize, Serialize};
 
@@ -105,37 +104,39 @@ impl Census {
         for slot in &facts.slots {
             let is_sole =
                 if openers > 0 { openers == 1 && slot.is_opened } else { facts.slots.len() == 1 };
-            self.add(&Use {
-                name: slot.name.clone(),
-                version: slot.version,
-                id: hex(&slot.id),
-                labelled: 1,
-                opened: u64::from(slot.is_opened),
-                sole: u64::from(is_sole && facts.unopenable.is_none()),
-                bytes,
-            });
+            let id = hex_id(slot.id);
+            // Text of ASCII digits.
+            let key = (&*slot.name, slot.version, std::str::from_utf8(&id).unwrap_or_default());
+            if let Some(sum) = self.sum_of(key) {
+                sum.labelled += 1;
+                sum.opened += u64::from(slot.is_opened);
+                sum.sole += u64::from(is_sole && facts.unopenable.is_none());
+                sum.bytes += bytes;
+            } else {
+                self.uncounted_slots += 1;
+            }
         }
         if let Some(why) = facts.unopenable {
             self.add_unopenable(why, 1);
         }
     }
 
-    fn add(&mut self, one: &Use) {
-        let by_key = |other: &Use| {
-            (&other.name, other.version, &other.id).cmp(&(&one.name, one.version, &one.id))
-        };
-        match self.uses.binary_search_by(by_key) {
-            Ok(at) => {
-                if let Some(sum) = self.uses.get_mut(at) {
-                    sum.labelled += one.labelled;
-                    sum.opened += one.opened;
-                    sum.sole += one.sole;
-                    sum.bytes += one.bytes;
-                }
+    /// Returns the counts of a version, which begin at 0, or `None` if there are too many versions.
+    fn sum_of(&mut self, key: (&str, u32, &str)) -> Option<&mut Use> {
+        let found = self.uses.binary_search_by(|other| {
+            (other.name.as_str(), other.version, other.id.as_str()).cmp(&key)
+        });
+        let at = match found {
+            Ok(at) => at,
+            Err(at) if self.uses.len() < MAX_USES => {
+                let (name, version, id) = (key.0.into(), key.1, key.2.into());
+                let none = Use { name, version, id, labelled: 0, opened: 0, sole: 0, bytes: 0 };
+                self.uses.insert(at, none);
+                at
             }
-            Err(at) if self.uses.len() < MAX_USES => self.uses.insert(at, one.clone()),
-            Err(_) => self.uncounted_slots += one.labelled,
-        }
+            Err(_) => return None,
+        };
+        self.uses.get_mut(at)
     }
 
     fn add_unopenable(&mut self, why: Unopenable, items: u64) {
@@ -151,8 +152,28 @@ impl Census {
 
     /// Adds the counts of another census.
     pub(crate) fn merge(&mut self, other: &Census) {
-        other.uses.iter().for_each(|one| self.add(one));
+        for one in &other.uses {
+            match self.sum_of((&one.name, one.version, &one.id)) {
+                Some(sum) => {
+                    sum.labelled += one.labelled;
+                    sum.opened += one.opened;
+                    sum.sole += one.sole;
+                    sum.bytes += one.bytes;
+                }
+                None => self.uncounted_slots += one.labelled,
+            }
+        }
         other.unopenable.iter().for_each(|&(why, items)| self.add_unopenable(why, items));
         self.uncounted_slots += other.uncounted_slots;
     }
+}
+
+/// Returns a master key id as hexadecimal digits.
+fn hex_id(id: [u8; 8]) -> [u8; 16] {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    let mut digits = [0; 16];
+    for (two, byte) in digits.chunks_exact_mut(2).zip(id) {
+        two.iter_mut().zip([byte >> 4, byte & 15]).for_each(|(out, nibble)| *out = digit(nibble));
+    }
+    digits
 }

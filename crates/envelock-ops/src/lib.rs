@@ -11,7 +11,7 @@
 // Which file holds what:
 //
 //   definition  what a job does              job/      the state machine of a job, step by step
-//   operation/  what is done to one header   work      the state machine of one item
+//   operation/  what is done to one header   work/     the state machine of one item
 //   store, item, rewrite  a store's interface stores/  stores
 //   checkpoint  the state between two pages  drivers/  who makes the calls, and has the clock
 //   undo        old headers, and intents     shard, stage, limits, breaker   which items, and when

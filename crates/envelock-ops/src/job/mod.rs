@@ -24,6 +24,7 @@ use crate::undo::UndoIndex;
 use crate::work::Work;
 use page::PageWork;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -198,16 +199,15 @@ impl Job {
         }
         let last = before.cloned();
         let Checkpoint { definition, shard, stage, .. } = &self.state;
-        let is_mine = |item: &&crate::Listed| {
-            shard.has(&item.key) && definition.stage_of(&item.key) == *stage
-        };
-        let mine: Vec<_> = page.items.iter().filter(is_mine).cloned().collect();
-        let writes = self.state.definition.writes();
-        let mut works = Vec::with_capacity(mine.len());
-        for item in mine {
-            let mut work = Work::new(item, writes);
-            self.give_records(&mut work);
-            works.push(work);
+        let is_mine = |key: &ItemKey| shard.has(key) && definition.stage_of(key) == *stage;
+        let writes = definition.writes();
+        let mut works = VecDeque::with_capacity(page.items.len());
+        for item in page.items {
+            if is_mine(&item.key) {
+                let mut work = Box::new(Work::new(item, writes));
+                self.give_records(&mut work);
+                works.push_back(work);
+            }
         }
         self.page = PageWork::new(works, last, page.is_last);
         self.phase = Phase::Page;

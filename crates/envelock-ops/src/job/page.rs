@@ -20,10 +20,12 @@ const REPAIRS: u8 = 4;
 /// The items of one page.
 #[derive(Debug, Default)]
 pub(super) struct PageWork {
-    todo: VecDeque<Work>,
+    todo: VecDeque<Box<Work>>,
     out: usize,
     /// Items with a new header that is not logged yet.
-    intended: Vec<Work>,
+    intended: VecDeque<Box<Work>>,
+    /// The records that are being logged, one for each.
+    logged: Vec<Record>,
     pub(super) tally: Tally,
     pub(super) census: Census,
     pub(super) calls: Calls,
@@ -36,26 +38,25 @@ pub(super) struct PageWork {
 }
 
 impl PageWork {
-    pub(super) fn new(works: Vec<Work>, last: Option<ItemKey>, is_last: bool) -> Self {
-        let mut page = PageWork { todo: works.into(), last, is_last, ..PageWork::default() };
+    pub(super) fn new(todo: VecDeque<Box<Work>>, last: Option<ItemKey>, is_last: bool) -> Self {
+        let mut page = PageWork { todo, last, is_last, ..PageWork::default() };
         page.tally.listed = page.todo.len() as u64;
         page
     }
 
     /// Returns whether no work is out, nor due although the job ends.
     pub(super) fn is_idle(&self) -> bool {
-        self.out == 0 && !self.todo.iter().any(Work::is_repair)
+        self.out == 0 && !self.todo.iter().any(|work| work.is_repair())
     }
 
     /// Moves on what was waiting for the log.
     pub(super) fn intended_is_logged(&mut self, records: &mut UndoIndex) {
-        for mut work in std::mem::take(&mut self.intended).into_iter().rev() {
+        let logged = std::mem::take(&mut self.logged);
+        let intended = std::mem::take(&mut self.intended).into_iter().zip(logged);
+        for (mut work, record) in intended.rev() {
+            records.add(work.key.clone(), record);
             work.state = match work.state {
-                State::Intended(intent) => {
-                    let record = Record::new(&intent.stored.header, &intent.new);
-                    records.add(work.key.clone(), record);
-                    State::Replace(intent)
-                }
+                State::Intended(intent) => State::Replace(intent),
                 other => other,
             };
             // Before what is not begun, which a budget may hold back.
@@ -112,7 +113,7 @@ impl Job {
                 if let Some(work) = self.page.todo.pop_front() {
                     self.page.out += 1;
                     self.limiter.probes(now);
-                    return Step::Work(Box::new(work));
+                    return Step::Work(work);
                 }
             }
         }
@@ -184,15 +185,18 @@ impl Job {
             if let Err(until) = self.limiter.begin_listing(now) {
                 return Step::Wait { until: Some(until) };
             }
-            let first = self.page.intended.first();
-            if let Some(Work { key, state: State::Intended(intent), .. }) = first {
-                return Step::Probe(Probe::new(key.clone(), intent.stored.clone()));
+            let first = self.page.intended.front();
+            if let Some((work, State::Intended(intent))) = first.map(|work| (work, &work.state)) {
+                return Step::Probe(Probe::new(work.key.clone(), intent.stored.clone()));
             }
         }
         let mut batch = Vec::new();
+        self.page.logged.clear();
         for work in &self.page.intended {
             if let State::Intended(intent) = &work.state {
-                encode(&mut batch, &work.key, &Record::new(&intent.stored.header, &intent.new));
+                let record = Record::new(&intent.stored.header, &intent.new);
+                encode(&mut batch, &work.key, &record);
+                self.page.logged.push(record);
             }
         }
         Step::Append(batch)
@@ -218,11 +222,11 @@ impl Job {
             }
             return;
         }
-        if works {
+        if works && self.witness.is_none() {
             self.witness = Some(work.key.clone());
         }
         match std::mem::replace(&mut work.state, State::Read) {
-            State::Finished(finding) => self.found(*work, finding),
+            State::Finished(finding) => self.found(work, finding),
             State::Intended(intent) if self.state.definition.dry_run => {
                 self.page.dry_run_bytes += record_len(&work.key, &intent.stored.header);
                 // It would be replaced, and read back.
@@ -232,16 +236,16 @@ impl Job {
                     Some(why) => Finding::Partly(why),
                     None => Finding::Outcome(Outcome::Changed),
                 };
-                self.found(*work, finding);
+                self.found(work, finding);
             }
             state @ State::Intended(_) => {
                 work.state = state;
-                self.page.intended.push(*work);
+                self.page.intended.push_back(work);
             }
             // It was given back before its end.
             state => {
                 work.state = state;
-                self.page.todo.push_front(*work);
+                self.page.todo.push_front(work);
             }
         }
     }
@@ -258,10 +262,10 @@ impl Job {
         let outcome = Outcome::Failed(Failure::Panicked(message.into()));
         let finding =
             if work.attempt == 1 { Finding::Again(outcome) } else { Finding::Outcome(outcome) };
-        self.found(*work, finding);
+        self.found(work, finding);
     }
 
-    fn found(&mut self, work: Work, finding: Finding) {
+    fn found(&mut self, work: Box<Work>, finding: Finding) {
         let has_records = !self.records.records(&work.key).is_empty() || work.earlier > 0;
         let attempts = self.state.definition.attempts.max(1);
         match finding {
@@ -298,13 +302,16 @@ impl Job {
 
     /// Gives an attempt the intents of this job, and of an earlier one that it follows.
     pub(super) fn give_records(&self, work: &mut Work) {
+        if self.earlier.is_empty() && self.records.is_empty() {
+            return;
+        }
         let earlier = self.earlier.records(&work.key);
         work.earlier = earlier.len();
         work.records = [earlier, self.records.records(&work.key)].concat();
     }
 
     /// Tries the item again, or counts the outcome if that was the last attempt.
-    fn again_or(&mut self, mut work: Work, outcome: Outcome, attempts: u8) {
+    fn again_or(&mut self, mut work: Box<Work>, outcome: Outcome, attempts: u8) {
         if work.attempt >= attempts {
             match outcome {
                 Outcome::Failed(failure) if !work.is_whole && !work.records.is_empty() => {

@@ -36,6 +36,16 @@ impl MemoryStore {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the number of items.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Returns whether there is no item.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Sets an item to a header alone, without a condition.
     pub fn insert(&self, item: ItemKey, header: impl Into<Vec<u8>>) {
         self.insert_item(item, MemoryItem { header: header.into(), ..MemoryItem::default() });

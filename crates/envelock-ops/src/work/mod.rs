@@ -3,9 +3,12 @@
 //! The order is what keeps messages: read, decide, make the new header and prove it, *wait for the log*, replace, read
 //! back. The work goes back to the job for the log, and again at its end.
 
+mod state;
+
+pub(crate) use state::{Finding, Intent, State};
+
 use crate::breaker::{BackEnd, Sign};
 use crate::calls::{Calls, KEY_CALLS};
-use crate::census::ItemFacts;
 use crate::digest::header_digest;
 use crate::item::ItemKey;
 use crate::operation::{Item, Operation, Verdict, opens};
@@ -80,44 +83,6 @@ pub enum Call<'w> {
     Return,
 }
 
-#[derive(Debug)]
-pub(crate) enum State {
-    Read,
-    Decide(StoredHeader),
-    /// Waits for the log.
-    Intended(Intent),
-    Replace(Intent),
-    ReadBack(Intent, Result<(), StoreError>),
-    Compare(Intent, Result<(), StoreError>, StoredHeader),
-    Settle(StoredHeader, Outcome),
-    Finished(Finding),
-}
-
-/// A header, and the one that is to replace it.
-#[derive(Debug)]
-pub(crate) struct Intent {
-    pub(crate) stored: StoredHeader,
-    pub(crate) new: Vec<u8>,
-    /// What the body of the new header is made with; `None` if the body stays.
-    pub(crate) body: Option<NewBody>,
-    pub(crate) left: Option<String>,
-    /// Whether an old header is put back in the place of a torn one, so that the item is then tried again.
-    pub(crate) is_repair: bool,
-}
-
-/// How an attempt ended.
-#[derive(Debug)]
-pub(crate) enum Finding {
-    Outcome(Outcome),
-    /// Changed, and a slot was left for this reason.
-    Partly(String),
-    Counted(ItemFacts),
-    /// The same may end otherwise in another attempt; with the outcome if there is none.
-    Again(Outcome),
-    /// The store reported success and did not do it.
-    Mismatch,
-}
-
 impl Work {
     /// Returns the key of the item.
     pub fn key(&self) -> &ItemKey {
@@ -158,23 +123,29 @@ impl Work {
 
     /// Returns the call that comes next. Decides with `operation` if a header was read, which may call a back end.
     pub fn next<'w>(&'w mut self, operation: &'w dyn Operation) -> Call<'w> {
-        self.state = match std::mem::replace(&mut self.state, State::Read) {
-            State::Decide(stored) => self.decide(stored, operation),
-            State::Compare(intent, written, stored) => {
-                self.is_whole = !intent.is_repair && stored.header == intent.stored.header;
-                compare(intent, written, &stored, operation)
-            }
-            other => other,
-        };
+        // Moved only where it changes: most calls are made as they stand.
+        if matches!(self.state, State::Decide(_) | State::Compare(..)) {
+            self.state = match std::mem::replace(&mut self.state, State::Read) {
+                State::Decide(stored) => self.decide(stored, operation),
+                State::Compare(intent, written, stored) => {
+                    self.is_whole = !intent.is_repair && stored.header == intent.stored.header;
+                    compare(*intent, written, &stored, operation)
+                }
+                other => other,
+            };
+        }
         match &mut self.state {
             State::Read | State::ReadBack(..) => Call::Read(&self.key),
-            State::Replace(Intent { stored, new, body: Some(body), .. }) => {
-                let (old, header) = (&stored.header, &*new);
-                let new = Rewrite { operation, old, header, body };
-                Call::Rewrite { item: &self.key, expected: stored.expected(), new }
-            }
-            State::Replace(Intent { stored, new, .. }) => {
-                Call::Replace { item: &self.key, expected: stored.expected(), new }
+            State::Replace(intent) => {
+                let Intent { stored, new, body, .. } = &mut **intent;
+                let (item, expected) = (&self.key, stored.expected());
+                match body {
+                    None => Call::Replace { item, expected, new },
+                    Some(body) => {
+                        let new = Rewrite { operation, old: &stored.header, header: new, body };
+                        Call::Rewrite { item, expected, new }
+                    }
+                }
             }
             State::Settle(stored, _) => {
                 Call::Settle { item: &self.key, expected: stored.expected() }
@@ -265,14 +236,14 @@ impl Work {
                 Ok(Some(old)) => {
                     let (new, body) = (old.to_vec(), None);
                     let is_repair = true;
-                    return State::Replace(Intent { stored, new, body, left: None, is_repair });
+                    let intent = Intent { stored, new, body, left: None, is_repair };
+                    return State::Replace(Box::new(intent));
                 }
                 Err(error) => return failed(error.into()),
             }
         }
         self.is_whole = true;
-        let digest = header_digest(&stored.header);
-        let written_by = self.records.iter().rposition(|record| record.new == digest);
+        let written_by = self.written_by(&stored.header);
         let is_ours = written_by.is_some_and(|at| at >= self.earlier);
         let item = Item { key: &self.key, stored: &stored, is_written: written_by.is_some() };
         let verdict = operation.apply(&item);
@@ -303,18 +274,29 @@ impl Work {
             }
             Verdict::Change { header, left } if header != stored.header => {
                 let body = None;
-                State::Intended(Intent { stored, new: header, body, left, is_repair: false })
+                let (new, is_repair) = (header, false);
+                State::Intended(Box::new(Intent { stored, new, body, left, is_repair }))
             }
             Verdict::Change { .. } => State::Finished(Finding::Outcome(Outcome::Current)),
             Verdict::Reencrypt { message, associated_data } => {
                 let new = message.header().to_vec();
                 let body = Some(NewBody { stream: Some(message), associated_data });
-                State::Intended(Intent { stored, new, body, left: None, is_repair: false })
+                let (left, is_repair) = (None, false);
+                State::Intended(Box::new(Intent { stored, new, body, left, is_repair }))
             }
             Verdict::Counted(facts) => State::Finished(Finding::Counted(facts)),
             Verdict::Excluded(why) => State::Finished(Finding::Outcome(Outcome::Excluded(why))),
             Verdict::Failed(failure) => failed(failure),
         }
+    }
+
+    /// Returns which record is that of this header.
+    fn written_by(&self, header: &[u8]) -> Option<usize> {
+        if self.records.is_empty() {
+            return None;
+        }
+        let digest = header_digest(header);
+        self.records.iter().rposition(|record| record.new == digest)
     }
 
     /// Returns the old header that replaces one that a write of this job tore: of the same message, and no slot of

@@ -1,0 +1,46 @@
+//! The states of the work on one item.
+
+use crate::census::ItemFacts;
+use crate::outcome::Outcome;
+use crate::rewrite::NewBody;
+use crate::store::StoredHeader;
+use crate::store_error::StoreError;
+
+/// What comes next.
+#[derive(Debug)]
+pub(crate) enum State {
+    Read,
+    Decide(StoredHeader),
+    /// Waits for the log.
+    Intended(Box<Intent>),
+    Replace(Box<Intent>),
+    ReadBack(Box<Intent>, Result<(), StoreError>),
+    Compare(Box<Intent>, Result<(), StoreError>, StoredHeader),
+    Settle(StoredHeader, Outcome),
+    Finished(Finding),
+}
+
+/// A header, and the one that is to replace it.
+#[derive(Debug)]
+pub(crate) struct Intent {
+    pub(crate) stored: StoredHeader,
+    pub(crate) new: Vec<u8>,
+    /// What the body of the new header is made with; `None` if the body stays.
+    pub(crate) body: Option<NewBody>,
+    pub(crate) left: Option<String>,
+    /// Whether an old header is put back in the place of a torn one, so that the item is then tried again.
+    pub(crate) is_repair: bool,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Finding {
+    Outcome(Outcome),
+    /// Changed, and a slot was left for this reason.
+    Partly(String),
+    Counted(ItemFacts),
+    /// The same may end otherwise in another attempt; with the outcome if there is none.
+    Again(Outcome),
+    /// The store reported success and did not do it.
+    Mismatch,
+}
