@@ -260,6 +260,14 @@ impl Limiter {
         }
     }
 
+    /// Returns how many items a page has, at most: as many as begin in five seconds, so that a slow job that is stopped
+    /// loses no more.
+    pub(crate) fn page(&self, most: usize) -> usize {
+        let Some(rate) = self.limits.items_per_second else { return most };
+        let five_seconds = usize::try_from(rate).unwrap_or(usize::MAX).saturating_mul(5);
+        most.min(five_seconds.max(1))
+    }
+
     /// Returns what the breakers let begin.
     pub(crate) fn passage(&self, now: Duration) -> Passage {
         match (self.store.passage(now), self.keys.passage(now)) {
@@ -339,6 +347,7 @@ mod tests {
     fn rates_are_kept_and_can_be_changed() {
         let mut limiter = Limiter::new(Limits { items_per_second: Some(50), ..Limits::default() });
         assert!((500..=552).contains(&begun(&mut limiter, SECOND, 11 * SECOND)));
+        assert_eq!((limiter.page(500), limiter.page(7)), (250, 7));
         limiter.set(Limits { bytes_per_second: Some(100_000), ..Limits::default() });
         assert!((995..=1105).contains(&begun(&mut limiter, 20 * SECOND, 30 * SECOND)));
         limiter.set(Limits { requests_per_second: Some(300), ..Limits::default() });

@@ -80,6 +80,21 @@ fn signals_stop_cleanly_and_say_how_to_resume() {
 }
 
 #[test]
+fn second_signal_ends_it_at_once_and_a_resume_loses_nothing() {
+    let bench = Bench::rotated(40);
+    let child = slow(&bench);
+    // Both are there when it runs again.
+    for name in ["-STOP", "-INT", "-TERM", "-CONT"] {
+        signal(&child, name);
+    }
+    let end = ran(child.wait_with_output().unwrap());
+    assert_eq!(end.exit, None, "{}{}", end.stdout, end.stderr);
+    let report = bench.json(0, &["job", "resume", "job", "--set", "items-per-second=none"]);
+    assert_eq!((count(&report, "changed"), count(&report, "listed")), (40, 40));
+    bench.check(2);
+}
+
+#[test]
 fn second_process_pauses_changes_and_stops_the_first() {
     let bench = Bench::rotated(40);
     let child = slow(&bench);

@@ -119,6 +119,11 @@ impl Job {
         self.state.stage
     }
 
+    /// Returns how many items are prepared, and wait for the log and the others of their page.
+    pub fn prepared(&self) -> usize {
+        self.page.prepared()
+    }
+
     /// Returns the latency of reads.
     pub fn latency(&self) -> Latency {
         self.limiter.latency()
@@ -163,7 +168,8 @@ impl Job {
         if let Err(until) = self.limiter.begin_listing(now) {
             return Step::Wait { until: Some(until) };
         }
-        let (after, most) = (self.state.after.clone(), self.state.definition.page);
+        let most = self.limiter.page(self.state.definition.page);
+        let after = self.state.after.clone();
         Step::List { after, most }
     }
 

@@ -49,6 +49,11 @@ impl PageWork {
         self.out == 0 && !self.todo.iter().any(|work| work.is_repair())
     }
 
+    /// Returns how many items have a new header that is not logged yet.
+    pub(super) fn prepared(&self) -> usize {
+        self.intended.len()
+    }
+
     /// Moves on what was waiting for the log.
     pub(super) fn intended_is_logged(&mut self, records: &mut UndoIndex) {
         let logged = std::mem::take(&mut self.logged);

@@ -368,10 +368,15 @@ fn records_are_locked_and_belong_to_one_job() {
     let open = |definition: &Definition| {
         WorkDirectory::open(directory.path(), definition.clone(), Shard::WHOLE)
     };
-    let first = open(&definition).unwrap();
+    let other = Definition { seed: 1, ..definition.clone() };
+    // A job that did not begin leaves nothing that keeps another one out.
+    drop(open(&other).unwrap());
+    let (keyring, store) = common::stale(1);
+    let keys = EnvelopeOperation::new(Envelope::new(keyring), Task::rewrap());
+    let mut first = open(&definition).unwrap();
+    let _ = first.job(&Start::new(NOW, store.properties()), &keys).unwrap();
     assert!(matches!(open(&definition), Err(WorkDirectoryError::Locked { .. })));
     drop(first);
-    let other = Definition { seed: 1, ..definition.clone() };
     assert!(matches!(open(&other), Err(WorkDirectoryError::OtherJob { .. })));
     assert!(open(&definition).is_ok());
 }

@@ -240,6 +240,9 @@ impl Control for Console {
             message += &format!("  read p95 {p95} (base {base})");
         }
         message += &format!("  failed {}", tally.failed + tally.conflict);
+        if job.prepared() > 0 {
+            message += &format!("  prepared {}", job.prepared());
+        }
         if let Some(bar) = &self.bar {
             if let Some(total) = self.total {
                 bar.set_length(total.max(done));
@@ -265,6 +268,7 @@ impl Control for Console {
                     "done": done,
                     "total": self.total,
                     "per_second": rate.round(),
+                    "prepared": job.prepared(),
                     "seconds_left": eta.map(|eta| eta.as_secs()),
                     "read_microseconds": {
                         "p50": latency.p50.as_micros() as u64,

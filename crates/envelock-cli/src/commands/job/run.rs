@@ -116,6 +116,9 @@ impl Run<'_> {
             || {
                 let tally = if report.is_complete { report.tally } else { live };
                 let mut text = tally_line(&report.definition.task, tally);
+                if !report.is_complete {
+                    text = text.replace("  = listed ", "  of listed so far ");
+                }
                 for stage in report.stages.iter().filter(|stage| stage.items > 0) {
                     text += &format!("\n{stage}");
                 }
