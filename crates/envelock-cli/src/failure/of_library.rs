@@ -67,7 +67,9 @@ fn lifecycle(error: &LifecycleError) -> (Exit, String) {
     use LifecycleError as L;
     let (exit, next) = match error {
         L::UnknownKey { .. } | L::UnknownVersion { .. } => (Exit::CouldNotRun, LIST.into()),
-        L::NoKeySelected { .. } => (Exit::Usage, "name the key: `--key NAME`".into()),
+        L::NoKeySelected { .. } => {
+            (Exit::Usage, "name the key: `--key NAME`, or `?key=NAME` in the locator".into())
+        }
         L::KeyName(_) | L::Label { .. } => {
             (Exit::Usage, "use letters, digits and ._:/@+=-, at most 64 of them".into())
         }
