@@ -243,3 +243,26 @@ fn slow_source_allocates_no_more_buffers() {
     });
     assert_eq!(held[0], held[1], "memory grows with the message");
 }
+
+/// A body goes through a buffer when it is encrypted again, and when it is verified.
+#[cfg(all(feature = "file", unix))]
+#[test]
+fn reencryption_takes_the_same_for_2_and_for_64_mib() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let name = format!("envelock-memory-{}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let peaks = [2, 64].map(|mib| {
+        std::fs::write(&path, envelope.encrypt(&vec![7; mib << 20], AAD).unwrap()).unwrap();
+        let old = envelock::file::MessageFile::open(&path).unwrap().header().to_vec();
+        let (peak, done) = peak(|| {
+            let new = envelope.stream_encryptor(AAD)?;
+            envelock::file::reencrypt(&envelope, &path, &old, new, AAD)
+        });
+        assert!(done.unwrap());
+        peak
+    });
+    std::fs::remove_file(&path).unwrap();
+    println!("{peaks:?} bytes at the peak");
+    assert!(peaks[1] == peaks[0] && peaks[0] < 2 << 20, "{peaks:?}");
+}
