@@ -253,7 +253,9 @@ impl ChunkDecryptor {
         prefix: &[u8; PREFIX_LEN],
         context: [&[u8]; 2],
     ) -> Result<Self, Error> {
-        let (salt, commitment) = prefix.split_first_chunk().ok_or_else(|| Error::BODY_START)?;
+        let Some((salt, commitment)) = prefix.split_first_chunk() else {
+            return Err(Error::BODY_START);
+        };
         let mut derived = Zeroizing::new([0; MAX_DERIVED_LEN]);
         let keys = DerivedKeys::derive(suite, input_key, salt, context, &mut derived)?;
         // SPEC B-COMMIT: before any chunk, and in constant time.
