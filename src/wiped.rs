@@ -2,7 +2,6 @@
 
 use alloc::vec::Vec;
 use core::ops::{Deref, DerefMut};
-use zeroize::Zeroize;
 
 /// A byte buffer that wipes its whole capacity on drop.
 ///
@@ -83,7 +82,7 @@ impl Drop for WipedBuffer {
 pub(crate) fn clear_stack() {
     // Machines without a system have stacks of a few KiB.
     const WORDS: usize = if cfg!(target_os = "none") { 128 } else { 2048 };
-    let mut below = [0_u64; WORDS];
-    below.zeroize();
-    core::hint::black_box(&below);
+    // One fill: `Zeroize` writes an array word by word, with a barrier after each.
+    let below = [0_u64; WORDS];
+    zeroize::optimization_barrier(&below);
 }
