@@ -34,8 +34,8 @@ pub struct Depth {
 
 #[derive(Default)]
 struct Process {
-    /// The call that it waits to make, and whether no other process can see it.
-    waits: Option<bool>,
+    /// Whether it waits to make a call.
+    waits: bool,
     has_ended: bool,
     is_killed: bool,
     /// All that it was answered so far.
@@ -58,10 +58,13 @@ struct State {
 }
 
 /// See the module.
-#[derive(Default)]
 pub struct Conductor {
     state: Mutex<State>,
-    changed: Condvar,
+    depth: Depth,
+    /// A process waits, or has ended.
+    arrived: Condvar,
+    /// The process of that role may go on.
+    granted: Vec<Condvar>,
 }
 
 fn hash(value: impl Hash) -> u64 {
@@ -71,6 +74,11 @@ fn hash(value: impl Hash) -> u64 {
 }
 
 impl Conductor {
+    fn new(processes: usize, depth: Depth) -> Self {
+        let granted = (0..processes).map(|_| Condvar::new()).collect();
+        Conductor { state: Mutex::default(), depth, arrived: Condvar::new(), granted }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -80,12 +88,16 @@ impl Conductor {
         let role = role();
         let mut state = self.lock();
         if !state.processes[role].is_killed {
-            state.processes[role].waits = Some(is_private);
-            self.changed.notify_all();
+            // A call that no other process observes is done at once.
+            if is_private && !self.depth.is_full {
+                return true;
+            }
+            state.processes[role].waits = true;
+            self.arrived.notify_one();
             let waits = |state: &mut State| state.granted != Some(role);
-            state = self.changed.wait_while(state, waits).unwrap();
+            state = self.granted[role].wait_while(state, waits).unwrap();
             state.granted = None;
-            state.processes[role].waits = None;
+            state.processes[role].waits = false;
         }
         !state.processes[role].is_killed
     }
@@ -136,9 +148,9 @@ impl Conductor {
     fn settle(&self) -> MutexGuard<'_, State> {
         let runs = |state: &mut State| {
             state.granted.is_some()
-                || state.processes.iter().any(|p| !p.has_ended && p.waits.is_none())
+                || state.processes.iter().any(|p| !p.has_ended && !p.waits)
         };
-        self.changed.wait_while(self.lock(), runs).unwrap()
+        self.arrived.wait_while(self.lock(), runs).unwrap()
     }
 
     fn go(&self, step: Step) {
@@ -151,22 +163,18 @@ impl Conductor {
             }
         };
         state.granted = Some(role);
-        self.changed.notify_all();
+        self.granted[role].notify_one();
     }
 
     /// The steps that are possible now.
-    fn steps(&self, depth: Depth) -> Vec<Step> {
+    fn steps(&self) -> Vec<Step> {
         let state = self.settle();
         let alive = || state.processes.iter().enumerate().filter(|(_, p)| !p.has_ended);
-        // A call that no other process observes is done at once.
-        if let Some((role, _)) = alive().find(|(_, p)| p.waits == Some(true) && !depth.is_full) {
-            return vec![Step::Call(role)];
-        }
         let is_free = |p: &Process| p.blocked_at.is_none_or(|at| at != state.releases);
         let mut steps: Vec<_> =
             alive().filter(|(_, p)| is_free(p)).map(|(role, _)| Step::Call(role)).collect();
         assert!(!steps.is_empty() || alive().next().is_none(), "each waits for another's lock");
-        if state.processes.iter().filter(|p| p.is_killed).count() < depth.kills {
+        if state.processes.iter().filter(|p| p.is_killed).count() < self.depth.kills {
             steps.extend(alive().map(|(role, _)| Step::Kill(role)));
         }
         steps
@@ -217,8 +225,7 @@ pub fn explore<T: Send>(
     while let Some(prefix) = pending.pop() {
         explored.runs += 1;
         let directory = make();
-        let conductor = std::sync::Arc::new(Conductor::default());
-        conductor.lock().processes = works.iter().map(|_| Process::default()).collect();
+        let conductor = std::sync::Arc::new(Conductor::new(works.len(), depth));
         directory.set_conductor(Some(conductor.clone()));
         let (steps, answers) = std::thread::scope(|scope| {
             let threads: Vec<_> = works
@@ -226,18 +233,22 @@ pub fn explore<T: Send>(
                 .enumerate()
                 .map(|(role, work)| {
                     let (conductor, directory) = (&conductor, &directory);
-                    scope.spawn(move || {
+                    conductor.lock().processes.push(Process::default());
+                    let thread = scope.spawn(move || {
                         let ended = Ended(conductor, role);
                         let answer = schedule::in_role(role, || work(directory));
                         drop(ended);
                         answer
-                    })
+                    });
+                    // One process runs at a time, so that each run of an order is the same.
+                    drop(conductor.settle());
+                    thread
                 })
                 .collect();
             let order = catch_unwind(AssertUnwindSafe(|| {
                 let mut steps = Vec::new();
                 loop {
-                    let possible = conductor.steps(depth);
+                    let possible = conductor.steps();
                     look(&directory, steps.is_empty());
                     let step = match prefix.get(steps.len()) {
                         Some(step) => *step,
@@ -286,7 +297,7 @@ struct Ended<'a>(&'a Conductor, usize);
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.0.lock().processes[self.1].has_ended = true;
-        self.0.changed.notify_all();
+        self.0.arrived.notify_one();
     }
 }
 
