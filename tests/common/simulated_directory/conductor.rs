@@ -147,8 +147,7 @@ impl Conductor {
     /// Waits until no process runs.
     fn settle(&self) -> MutexGuard<'_, State> {
         let runs = |state: &mut State| {
-            state.granted.is_some()
-                || state.processes.iter().any(|p| !p.has_ended && !p.waits)
+            state.granted.is_some() || state.processes.iter().any(|p| !p.has_ended && !p.waits)
         };
         self.arrived.wait_while(self.lock(), runs).unwrap()
     }

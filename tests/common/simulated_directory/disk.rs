@@ -8,8 +8,8 @@
 //! or one half of it without the other. A sync of a file does not make its name durable.
 
 use envelock::test_access::key_file::FileKind;
-use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -27,9 +27,8 @@ pub struct Content {
 
 impl Content {
     pub fn new(bytes: Vec<u8>) -> Self {
-        let mut hasher = DefaultHasher::new();
-        bytes.hash(&mut hasher);
-        Content { bytes: Arc::new(bytes), hash: hasher.finish() }
+        let hash = hash(&bytes);
+        Content { bytes: Arc::new(bytes), hash }
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -118,6 +117,24 @@ impl Disk {
 
     /// Visits every disk that a crash at this moment can leave; all of it is durable.
     pub fn crash(&self, visit: &mut dyn FnMut(Disk)) {
+        self.crash_images(&mut |image| visit(image.named()));
+    }
+
+    /// The same for images that were not seen before, with their fingerprints.
+    pub fn crash_unseen(&self, seen: &mut Seen, visit: &mut dyn FnMut(Disk, u64)) {
+        // A call that changed nothing leaves the images of the one before.
+        if !seen.disks.insert(self.state()) {
+            return;
+        }
+        self.crash_images(&mut |image| {
+            let fingerprint = image.fingerprint();
+            if seen.images.insert(fingerprint) {
+                visit(image.named(), fingerprint);
+            }
+        });
+    }
+
+    fn crash_images(&self, visit: &mut dyn FnMut(&Disk)) {
         let mut names: Vec<(&OsString, Vec<Option<u64>>)> = Vec::new();
         for (name, values) in &self.names {
             let mut distinct = values.clone();
@@ -149,20 +166,56 @@ impl Disk {
         })
     }
 
+    /// Sums what is known of each name, whose order is not known.
     fn hash_of_files(&self, content: impl Fn(bool, &Inode) -> u64) -> u64 {
-        let mut entries = Vec::new();
-        for name in self.list() {
-            let inode = self.lookup(&name).unwrap();
+        let mut sum = 0_u64;
+        for (name, values) in &self.names {
+            let Some(inode) = *values.last().unwrap() else { continue };
             let file = &self.inodes[&inode];
-            let text = name.to_string_lossy();
-            let is_temporary = text.ends_with(".tmp") || text.ends_with(".envelock-partial");
-            let name = if is_temporary { OsString::from("temporary") } else { name };
-            entries.push((name, content(is_temporary, file), file.mode, self.links(inode)));
+            let bytes = name.as_encoded_bytes();
+            let is_temporary = bytes.ends_with(b".tmp") || bytes.ends_with(b".envelock-partial");
+            let name: &[u8] = if is_temporary { b"temporary" } else { bytes };
+            let entry = (name, content(is_temporary, file), file.mode, self.links(inode));
+            sum = sum.wrapping_add(hash(entry));
         }
-        entries.sort();
-        let mut hasher = DefaultHasher::new();
-        entries.hash(&mut hasher);
-        hasher.finish()
+        sum
+    }
+
+    /// Another number for disks that differ in anything that a crash can leave, but for times.
+    fn state(&self) -> u64 {
+        let of_file = |(number, file): (&u64, &Inode)| {
+            let pending: Vec<_> = file.pending.iter().map(|content| content.hash).collect();
+            let contents = (file.visible.hash, file.durable.hash, pending);
+            hash((number, file.mode, file.uid, file.gid, contents))
+        };
+        let files: Vec<u64> = self.inodes.iter().map(of_file).collect();
+        hash((&self.names, files))
+    }
+
+    /// Without the files that have no name.
+    fn named(&self) -> Disk {
+        let mut disk = self.clone();
+        disk.inodes.retain(|inode, _| self.links(*inode) > 0);
+        disk
+    }
+}
+
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The images of crashes that were visited, and the disks that all of their images were visited of.
+#[derive(Default)]
+pub struct Seen {
+    images: HashSet<u64>,
+    disks: HashSet<u64>,
+}
+
+impl Seen {
+    pub fn images(&self) -> usize {
+        self.images.len()
     }
 }
 
@@ -171,7 +224,7 @@ fn choose_names(
     image: &mut Disk,
     names: &[(&OsString, Vec<Option<u64>>)],
     torn: &BTreeMap<u64, Vec<Content>>,
-    visit: &mut dyn FnMut(Disk),
+    visit: &mut dyn FnMut(&Disk),
 ) {
     let Some(((name, values), rest)) = names.split_first() else {
         let named: Vec<u64> =
@@ -192,14 +245,9 @@ fn choose_contents(
     image: &mut Disk,
     inodes: &[u64],
     torn: &BTreeMap<u64, Vec<Content>>,
-    visit: &mut dyn FnMut(Disk),
+    visit: &mut dyn FnMut(&Disk),
 ) {
-    let Some((inode, rest)) = inodes.split_first() else {
-        let mut image = image.clone();
-        let named: Vec<u64> = image.names.values().filter_map(|values| values[0]).collect();
-        image.inodes.retain(|inode, _| named.contains(inode));
-        return visit(image);
-    };
+    let Some((inode, rest)) = inodes.split_first() else { return visit(image) };
     for content in &torn[inode] {
         let file = image.inodes.get_mut(inode).unwrap();
         file.visible = content.clone();

@@ -225,6 +225,12 @@ impl SimulatedDirectory {
         self.state().disk.clone()
     }
 
+    /// What is behind a name, now.
+    pub fn content(&self, name: &str) -> Option<Content> {
+        let disk = &self.state().disk;
+        disk.lookup(OsStr::new(name)).map(|inode| disk.inodes[&inode].visible.clone())
+    }
+
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }

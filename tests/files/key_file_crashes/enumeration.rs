@@ -1,6 +1,6 @@
 //! A crash at every system call of every operation, and at every one of the recovery after it.
 
-use crate::common::simulated_directory::disk::Disk;
+use crate::common::simulated_directory::disk::{Disk, Seen};
 use crate::common::simulated_directory::{Kind, Plan, SimulatedDirectory};
 use crate::key_file_crashes::disk_checker::{DiskChecker, Found, is_tidy};
 use crate::key_file_crashes::operations::{
@@ -46,17 +46,11 @@ impl Recording {
     }
 
     /// Visits every image of every moment once, with whether the old state may be there.
-    fn images(&self, mut visit: impl FnMut(Disk, u64, bool)) {
-        let mut seen = HashSet::new();
+    fn images(&self, mut visit: impl FnMut(Disk, bool)) {
+        let mut seen = Seen::default();
         // From the end, where less is allowed.
         for (index, disk) in self.disks.iter().enumerate().rev() {
-            let old_allowed = index < self.returned;
-            disk.crash(&mut |image| {
-                let fingerprint = image.fingerprint();
-                if seen.insert(fingerprint) {
-                    visit(image, fingerprint, old_allowed);
-                }
-            });
+            disk.crash_unseen(&mut seen, &mut |image, _| visit(image, index < self.returned));
         }
     }
 
@@ -96,7 +90,7 @@ fn enumerate(world: &World, operation: Operation, ignored_syncs: BTreeSet<usize>
     let mut check = DiskChecker::new(operation.protections(), scene.messages.clone());
     let mut enumeration = Enumeration::default();
     let mut shapes = HashSet::new();
-    recording.images(|image, _, old_allowed| {
+    recording.images(|image, old_allowed| {
         enumeration.first += 1;
         let found = check.found(&image);
         enumeration.note(&recording, &found, old_allowed);
@@ -140,7 +134,7 @@ fn recover(image: Disk, found: &Found, check: &mut DiskChecker, enumeration: &mu
     assert!(decrypt(&reopened, &message).is_ok());
     enumeration.recovered += 1;
     let again = Recording { disks, returned, before: found.clone(), after };
-    again.images(|image, _, old_allowed| {
+    again.images(|image, old_allowed| {
         enumeration.second += 1;
         match check.found(&image) {
             Ok(found) if again.allows(&found, old_allowed) => {}

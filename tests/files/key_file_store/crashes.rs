@@ -1,9 +1,9 @@
 //! A crash at every system call of a write, and at every one of the recovery after it.
 
-use crate::common::simulated_directory::disk::Disk;
+use crate::common::simulated_directory::disk::{Disk, Seen};
 use crate::common::simulated_directory::{Plan, SimulatedDirectory};
 use crate::key_file_store::world::{self, content};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 /// Bytes of one write, so that a file of 40 KiB is torn between writes too.
 const WRITE_LEN: usize = 16 << 10;
@@ -63,20 +63,14 @@ impl Recording {
         Recording { disks: directory.recorded_disks(), returned, before, after: Some(bytes) }
     }
 
-    /// Visits every image of every moment once, with whether the old content may be there.
-    fn images(&self, mut visit: impl FnMut(Disk, bool)) {
-        let mut seen: HashMap<u64, bool> = HashMap::new();
+    /// Visits every image of every moment once, with its fingerprint and whether the old content may
+    /// be there.
+    fn images(&self, mut visit: impl FnMut(Disk, u64, bool)) {
+        let mut seen = Seen::default();
         // From the end, where less is allowed.
         for (index, disk) in self.disks.iter().enumerate().rev() {
             let old_allowed = index < self.returned;
-            disk.crash(&mut |image| {
-                if let std::collections::hash_map::Entry::Vacant(entry) =
-                    seen.entry(image.fingerprint())
-                {
-                    entry.insert(old_allowed);
-                    visit(image, old_allowed);
-                }
-            });
+            disk.crash_unseen(&mut seen, &mut |image, number| visit(image, number, old_allowed));
         }
     }
 
@@ -92,8 +86,8 @@ fn enumerate(is_new: bool, len: usize, ignored_syncs: BTreeSet<usize>) -> Enumer
     let recording = Recording::of(&directory, old, content(2, len), ignored_syncs);
     let mut enumeration = Enumeration::default();
     let mut shapes = HashSet::new();
-    recording.images(|image, old_allowed| {
-        enumeration.first.insert(image.fingerprint());
+    recording.images(|image, fingerprint, old_allowed| {
+        enumeration.first.insert(fingerprint);
         let found = world::load(&SimulatedDirectory::from_disk(image.clone()));
         let Some(found) = found.ok().filter(|found| recording.allows(found, old_allowed)) else {
             enumeration.lost += 1;
@@ -127,10 +121,10 @@ fn recover(
         return;
     }
     let Enumeration { second, checked, lost, .. } = enumeration;
-    recording.images(|image, old_allowed| {
-        second.insert(image.fingerprint());
+    recording.images(|image, fingerprint, old_allowed| {
+        second.insert(fingerprint);
         let start = recording.before.as_ref().map(|bytes| bytes[..1].to_vec());
-        if !checked.insert((image.fingerprint(), start, old_allowed)) {
+        if !checked.insert((fingerprint, start, old_allowed)) {
             return;
         }
         let directory = SimulatedDirectory::from_disk(image);

@@ -1,11 +1,11 @@
 //! A crash at every system call of a rewrap, and at every one of the recovery after it.
 
-use crate::common::simulated_directory::disk::Disk;
+use crate::common::simulated_directory::disk::{Disk, Seen};
 use crate::common::simulated_directory::{Kind, LACKS_NOTHING, Lacks, Plan, SimulatedDirectory};
 use crate::message_files_crashes::scene::{
     NAME, NAMED, NEW, NEXT, OLD, Operation, Scene, finished,
 };
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// Bytes of one write, so that a long one is torn between writes too.
@@ -31,14 +31,10 @@ impl Recording {
 
     /// Visits every image of every moment once, with whether the old header may be there.
     fn images(&self, mut visit: impl FnMut(Disk, bool)) {
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         // From the end, where less is allowed.
         for (index, disk) in self.disks.iter().enumerate().rev() {
-            disk.crash(&mut |image| {
-                if seen.insert(image.fingerprint()) {
-                    visit(image, index < self.returned);
-                }
-            });
+            disk.crash_unseen(&mut seen, &mut |image, _| visit(image, index < self.returned));
         }
     }
 

@@ -1,7 +1,7 @@
 //! A crash at every system call of an encryption or decryption to a new file.
 
 use crate::common::elastic::Elastic;
-use crate::common::simulated_directory::disk::Disk;
+use crate::common::simulated_directory::disk::{Disk, Seen};
 use crate::common::simulated_directory::{
     Kind, LACKS_NOTHING, Lacks, Plan, SimulatedDirectory, USER,
 };
@@ -12,7 +12,7 @@ use envelock::{
     Aad, Envelope, Error,
     file::{FileError, MessageFileError},
 };
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
@@ -69,12 +69,9 @@ impl Scene {
         directory.plan(Plan { record_disks, most_at_once, ignored_syncs, ..Plan::default() });
         self.perform(&directory).unwrap();
         let (returned, disks) = (directory.calls().len(), directory.recorded_disks());
-        let (mut seen, mut bad) = (HashSet::new(), Vec::new());
+        let (mut seen, mut bad) = (Seen::default(), Vec::new());
         for (index, disk) in disks.iter().enumerate().rev() {
-            disk.crash(&mut |image| {
-                if !seen.insert(image.fingerprint()) {
-                    return;
-                }
+            disk.crash_unseen(&mut seen, &mut |image, _| {
                 match self.found(&image) {
                     Ok(is_there) if is_there || index < returned => {}
                     Ok(_) => bad.push("nothing is there after the return".into()),
@@ -85,7 +82,7 @@ impl Scene {
                 }
             });
         }
-        (seen.len(), bad)
+        (seen.images(), bad)
     }
 
     /// Tries again: the file is there then, and nothing else.

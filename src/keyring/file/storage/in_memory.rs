@@ -2,9 +2,8 @@
 
 use super::read::{Fingerprint, Loaded};
 use crate::sync::lock;
-use alloc::vec::Vec;
+use crate::wiped::WipedBuffer;
 use std::sync::Mutex;
-use zeroize::Zeroizing;
 
 /// The path that errors report.
 pub(super) const NAME: &str = "key file in memory";
@@ -13,14 +12,14 @@ pub(super) const NAME: &str = "key file in memory";
 pub(crate) struct MemoryFile(Mutex<Content>);
 
 struct Content {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: WipedBuffer,
     /// Another one for each content.
     number: u64,
 }
 
 impl MemoryFile {
     pub(crate) fn new(bytes: &[u8]) -> Self {
-        MemoryFile(Mutex::new(Content { bytes: Zeroizing::new(bytes.to_vec()), number: 1 }))
+        MemoryFile(Mutex::new(Content { bytes: bytes.to_vec().into(), number: 1 }))
     }
 
     /// Takes `bytes`.
@@ -28,12 +27,12 @@ impl MemoryFile {
         let mut content = lock(&self.0);
         // Wraps: two contents with one number would be 2^64 replacements apart.
         let number = content.number.wrapping_add(1);
-        *content = Content { bytes: Zeroizing::new(bytes.to_vec()), number };
+        *content = Content { bytes: bytes.to_vec().into(), number };
     }
 
     pub(super) fn load(&self) -> Loaded {
         let content = lock(&self.0);
-        Loaded::new(content.bytes.clone(), Fingerprint::of_number(content.number))
+        Loaded::new(content.bytes.to_vec().into(), Fingerprint::of_number(content.number))
     }
 
     pub(super) fn fingerprint(&self) -> Fingerprint {

@@ -7,7 +7,7 @@ use crate::fs::{
 };
 use crate::keyring::file::error::KeyFileError;
 use crate::sync::lock;
-use alloc::vec::Vec;
+use crate::wiped::WipedBuffer;
 use core::fmt;
 use core::time::Duration;
 use rustix::io::Errno;
@@ -15,16 +15,15 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
-use zeroize::Zeroizing;
 
 /// The content of a file, wiped on drop: without a protection it is key material.
 pub struct Loaded {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: WipedBuffer,
     fingerprint: Fingerprint,
 }
 
 impl Loaded {
-    pub(super) fn new(bytes: Zeroizing<Vec<u8>>, fingerprint: Fingerprint) -> Self {
+    pub(super) fn new(bytes: WipedBuffer, fingerprint: Fingerprint) -> Self {
         Loaded { bytes, fingerprint }
     }
 
@@ -95,11 +94,11 @@ impl Store {
         &self,
         file: &mut dyn DirectoryFile,
         len: u64,
-    ) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    ) -> Result<WipedBuffer, KeyFileError> {
         // Allocated once: growing would leave a copy of key material. `len` is within the limit.
         let room = usize::try_from(len).ok().and_then(|len| len.checked_add(1));
         let room = room.ok_or_else(|| self.too_large(len))?;
-        let mut bytes = Zeroizing::new(alloc::vec![0; room]);
+        let mut bytes = WipedBuffer::zeros(room);
         let filled = fill(&mut bytes, |rest, _| uninterrupted(|| file.read(rest)))
             .map_err(failed(FileAction::Read, self.path()))?;
         bytes.truncate(filled);
