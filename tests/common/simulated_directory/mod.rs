@@ -124,6 +124,10 @@ pub struct Plan {
     pub removals: BTreeMap<usize, OsString>,
     /// Before the call of that index, another process writes into a file in place.
     pub edits: BTreeMap<usize, (OsString, Vec<u8>)>,
+    /// Before the call of that index, another process syncs the directory.
+    pub synced_before: Option<usize>,
+    /// What other processes have made of the disk before the call of that index.
+    pub disks: BTreeMap<usize, Disk>,
     /// The most that one read or write moves.
     pub most_at_once: Option<usize>,
     /// Whether an inode number is used again as soon as its last name is removed.
@@ -296,6 +300,12 @@ impl SimulatedDirectory {
         let mut state = self.state();
         let seen = conductor.as_ref().map(|conductor| state.seen(conductor, of));
         let index = state.calls.len();
+        if let Some(disk) = state.plan.disks.remove(&index) {
+            state.disk = disk;
+        }
+        if state.plan.synced_before == Some(index) {
+            state.disk.sync_names();
+        }
         if state.plan.record_disks {
             let disk = state.disk.clone();
             state.disks.push(disk);

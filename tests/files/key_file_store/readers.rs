@@ -1,6 +1,6 @@
 //! A content that a reader has seen survives, in any order of its calls and a writer's.
 
-use crate::common::simulated_directory::schedule::Schedule;
+use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{Fault, Kind, Plan, SimulatedDirectory, USER};
 use crate::key_file_store::world::{self, LOCK, NAME, content};
 use envelock::file::FileRules;
@@ -12,7 +12,6 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 
 const WRITER: usize = 0;
 const READER: usize = 1;
@@ -90,39 +89,34 @@ struct Outcome {
 
 /// Runs a writer and a reader in every order, and crashes at every moment after the reader
 /// returned the new content.
+///
+/// A reader changes nothing but by its sync, which comes last. So an order is how far the writer is at
+/// each call of the reader, which finds the disk as the writer has left it there.
 fn run(is_new: bool, with_sync: bool) -> Outcome {
     let (old, new) = ((!is_new).then(|| content(1, 9)), content(2, 9));
-    let fresh = || {
+    let written = |synced_before| {
         let directory = SimulatedDirectory::new();
         directory.plant(LOCK, FileKind::Regular, b"", 0o600, USER);
         if let Some(old) = &old {
             directory.plant(NAME, FileKind::Regular, old, 0o600, USER);
         }
-        directory.plan(Plan { record_disks: true, ..Plan::default() });
-        directory
+        directory.plan(Plan { record_disks: true, synced_before, ..Plan::default() });
+        world::write(&world::store(&directory), is_new, &new).unwrap();
+        directory.recorded_disks()
     };
-    let count = |work: &dyn Fn(&SimulatedDirectory)| {
-        let directory = fresh();
-        work(&directory);
-        directory.calls().len()
-    };
-    let writer_calls = count(&|d| world::write(&world::store(d), is_new, &new).unwrap());
+    let unsynced = written(None);
+    let writer_calls = unsynced.len() - 1;
+    let mut synced: Vec<_> = (0..=writer_calls).map(|before| written(Some(before))).collect();
+    synced[writer_calls][writer_calls].sync_names();
     // A reader that finds nothing is done sooner; this is the longest it takes.
     let reader_calls = 6;
     let mut outcome = Outcome { orders: 0, saw_new: 0, lost: 0 };
     let mut verdicts: HashMap<(usize, Option<usize>), usize> = HashMap::new();
-    let mut losses = |directory: &SimulatedDirectory| {
-        let calls = directory.calls();
-        let returned = calls.iter().rposition(|call| call.role == READER).unwrap() + 1;
-        let done_before = |end: usize| calls[..end].iter().filter(|c| c.role == WRITER).count();
-        let synced = calls
-            .iter()
-            .position(|call| call.role == READER && call.kind == Kind::SyncDirectory)
-            .map(done_before);
-        let disks = directory.recorded_disks();
-        let lost = disks.iter().enumerate().skip(returned).map(|(index, disk)| {
+    let mut losses = |returned: usize, at_sync: Option<usize>| {
+        let lost = (returned..=writer_calls).map(|done| {
             // How far the writer was at the crash and at the reader's sync decides what is left.
-            *verdicts.entry((done_before(index), synced)).or_insert_with(|| {
+            *verdicts.entry((done, at_sync)).or_insert_with(|| {
+                let disk = &at_sync.map_or(&unsynced, |at_sync| &synced[at_sync])[done];
                 let mut lost = 0;
                 disk.crash(&mut |image| {
                     let found = world::load(&SimulatedDirectory::from_disk(image)).unwrap();
@@ -137,11 +131,20 @@ fn run(is_new: bool, with_sync: bool) -> Outcome {
     let (mut decided, mut last) = (None::<Vec<usize>>, None);
     interleavings(&mut Vec::new(), writer_calls, reader_calls, &mut |order| {
         if !decided.as_ref().is_some_and(|decided| order.starts_with(decided)) {
-            let directory = fresh();
-            let (found, deciding) = run_in_order(&directory, order, is_new, &new, with_sync);
+            let calls: Vec<usize> = (0..order.len()).filter(|at| order[*at] == READER).collect();
+            // Before each of the reader's calls, the others are the writer's.
+            let done: Vec<usize> = calls.iter().enumerate().map(|(own, at)| at - own).collect();
+            let (found, made) = read_in_order(&unsynced, &done, with_sync);
             assert!(found == old || found.as_ref() == Some(&new), "the reader saw neither");
-            decided = Some(order[..deciding].to_vec());
-            last = (found.as_ref() == Some(&new)).then(|| losses(&directory));
+            let is_sync = |kind: &Kind| *kind == Kind::SyncDirectory;
+            let first_sync = made.iter().position(is_sync);
+            assert!(first_sync.is_none_or(|sync| sync + 1 == made.len()), "{made:?}");
+            let at = |call: usize| done.get(call).copied().unwrap_or(writer_calls);
+            decided =
+                Some(order[..calls.get(made.len() - 1).map_or(order.len(), |c| c + 1)].to_vec());
+            let returned = at(made.len() - 1);
+            let is_seen = found.as_ref() == Some(&new);
+            last = is_seen.then(|| losses(returned, first_sync.map(at)));
         }
         outcome.orders += 1;
         outcome.saw_new += usize::from(last.is_some());
@@ -150,34 +153,30 @@ fn run(is_new: bool, with_sync: bool) -> Outcome {
     outcome
 }
 
-fn run_in_order(
-    directory: &SimulatedDirectory,
-    order: &[usize],
-    is_new: bool,
-    new: &[u8],
-    with_sync: bool,
-) -> (Option<Vec<u8>>, usize) {
-    let schedule = Arc::new(Schedule::new(order.to_vec()));
-    directory.set_schedule(Some(schedule.clone()));
-    let found = thread::scope(|scope| {
-        scope.spawn(|| {
-            let write = || world::write(&world::store(directory), is_new, new);
-            schedule.run(WRITER, write).unwrap();
-        });
-        schedule.run(READER, || {
-            let seen: Arc<dyn Directory> = match with_sync {
-                true => Arc::new(directory.clone()),
-                false => Arc::new(Unsynced(directory.clone())),
-            };
-            match Store::in_directory(seen, OsStr::new(NAME)).unwrap().load() {
-                Ok(loaded) => Some(loaded.bytes().to_vec()),
-                Err(KeyFileError::File(FileError::NotFound { .. })) => None,
-                Err(error) => panic!("{error}"),
-            }
-        })
-    });
-    directory.set_schedule(None);
-    (found, schedule.decided())
+/// Reads while a writer leaves `disks` one after the other, of which it has left `done` before each
+/// call and all before further ones; with the calls that were made.
+fn read_in_order(disks: &[Disk], done: &[usize], with_sync: bool) -> (Option<Vec<u8>>, Vec<Kind>) {
+    let directory = SimulatedDirectory::new();
+    let mut before: BTreeMap<usize, Disk> =
+        done.iter().enumerate().map(|(call, done)| (call, disks[*done].clone())).collect();
+    before.insert(done.len(), disks.last().unwrap().clone());
+    directory.plan(Plan { disks: before, ..Plan::default() });
+    let seen: Arc<dyn Directory> = match with_sync {
+        true => Arc::new(directory.clone()),
+        false => Arc::new(Unsynced(directory.clone())),
+    };
+    let found = match Store::in_directory(seen, OsStr::new(NAME)).unwrap().load() {
+        Ok(loaded) => Some(loaded.bytes().to_vec()),
+        Err(KeyFileError::File(FileError::NotFound { .. })) => None,
+        Err(error) => panic!("{error}"),
+    };
+    let made: Vec<Kind> = directory.calls().iter().map(|call| call.kind).collect();
+    let changes_nothing = |kind: &Kind| {
+        use Kind::{Open, Read, StatFile, StatName, SyncDirectory};
+        matches!(kind, Open | Read | StatFile | StatName | SyncDirectory)
+    };
+    assert!(made.iter().all(changes_nothing), "{made:?}");
+    (found, made)
 }
 
 #[test]
