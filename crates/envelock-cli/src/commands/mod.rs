@@ -39,7 +39,7 @@ pub enum Command {
     Man(pages::Man),
     /// Plan, start, watch, stop, resume and undo work on many messages.
     #[command(subcommand)]
-    Job(Box<job::Job>),
+    Job(job::Job),
     /// Count the messages of a source by the versions that they need.
     Census(census::Census),
     /// Try what a job needs: wrap, unwrap, list, rewrap, and replace one scratch message for each source.
