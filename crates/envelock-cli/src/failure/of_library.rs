@@ -95,7 +95,12 @@ fn lifecycle(error: &LifecycleError) -> (Exit, String) {
         L::ImportRefused => {
             (Exit::CouldNotRun, "`envelock key add KEY` has the token generate a version".into())
         }
-        L::Conflict { .. } => (Exit::TryLater, AGAIN.into()),
+        L::Conflict { found, .. } => (
+            Exit::Refused,
+            format!(
+                "`envelock key list` shows what it is now; `--if-unchanged-since {found}` changes that"
+            ),
+        ),
         L::Key { key, fault: KeyFault::Erased } => {
             (Exit::Refused, format!("create a key of another name than {key}"))
         }

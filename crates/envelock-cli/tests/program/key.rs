@@ -265,8 +265,9 @@ fn imported_material_opens_messages_of_the_same_material() -> Result {
 fn change_number_of_the_caller_is_compared() -> Result {
     let sandbox = Sandbox::new()?;
     sandbox.ok("-k file:keys key rotate orders --if-unchanged-since 1")?;
-    let errors = sandbox.fails("-k file:keys key rotate orders --if-unchanged-since 1", 75)?;
+    let errors = sandbox.fails("-k file:keys key rotate orders --if-unchanged-since 1", 6)?;
     assert!(errors.contains("keyring is at change 2, the caller knows change 1"), "{errors}");
+    assert!(errors.contains("--if-unchanged-since 2"), "{errors}");
     Ok(())
 }
 

@@ -68,15 +68,20 @@ impl Planning<'_> {
 
     fn note(&self, header: &[u8], keys: &Keys) {
         let Ok(parsed) = inspect(header) else { return };
+        // A slot that cannot be read is no obstacle where another one opens the message.
+        let opens = parsed.slots().any(|slot| matches!(keys.unreadable(&slot.label), Ok(None)));
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         for slot in parsed.slots() {
             let label = slot.label;
             let id = label.master_key_id.to_string();
             let key = (label.name.as_str().to_string(), label.version.number(), id);
-            versions.entry(key).or_insert_with(|| Seen {
+            let seen = versions.entry(key).or_insert_with(|| Seen {
                 freshness: self.envelope.keyring().freshness(&label).ok(),
-                unreadable: keys.unreadable(&label).ok().flatten(),
+                unreadable: None,
             });
+            if !opens && seen.unreadable.is_none() {
+                seen.unreadable = keys.unreadable(&label).ok().flatten();
+            }
         }
     }
 }
@@ -225,6 +230,7 @@ impl Plan {
                 "cannot be read"
             }
             Some(Seen { freshness: Some(Freshness::NotMine), .. }) => "another keyring's",
+            Some(Seen { freshness: Some(Freshness::Refused(_)), .. }) => "cannot be read",
             Some(Seen { freshness: Some(Freshness::Primary), .. }) => "primary",
             Some(Seen { freshness: Some(Freshness::Compromised), .. }) => "compromised",
             _ => "older",
