@@ -112,7 +112,7 @@ if [ -f tests/README.md ]; then
     # A name of four words and more is the name of a test.
     { grep -oE '`[a-z0-9]+(_[a-z0-9]+){3,}`' tests/README.md || true; } | tr -d '\`' | sort -u |
         while read -r name; do
-            grep -rqE --include='*.rs' "fn $name\b" tests src || echo "$name"
+            grep -rqE --include='*.rs' "fn $name\b" tests src crates || echo "$name"
         done >"$scratch/no_test"
     report 'tests/README.md names a test that is not there' "$(cat "$scratch/no_test")"
 fi
