@@ -5,16 +5,32 @@ use crate::failure::{Exit, Failure};
 use crate::output::{printable, shell_word};
 use crate::terminal::Terminal;
 use clap::Args;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// Most bytes of a secret, as in the library.
 const MAX_LEN: usize = 4096;
+
+/// The variables that a secret was read from.
+static READ: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Removes the secrets of this process from the environment of a command.
+pub fn remove_secrets(command: &mut Command) {
+    for name in ["ENVELOCK_PASSPHRASE", "ENVELOCK_PIN"] {
+        command.env_remove(name);
+    }
+    for name in READ.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        command.env_remove(name);
+    }
+}
 
 /// A secret, wiped on drop.
 pub type Secret = Zeroizing<Vec<u8>>;
@@ -122,6 +138,7 @@ impl SecretSource {
         let io = |error| Failure::io(self, &error);
         Ok(match self {
             SecretSource::Variable(name) => {
+                READ.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
                 let value = std::env::var_os(name).ok_or_else(|| {
                     let next = "set the variable, or pass the secret in a file";
                     Failure::usage(format!("{self} is not set"), next)

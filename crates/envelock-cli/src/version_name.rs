@@ -13,6 +13,18 @@ pub struct VersionName {
     pub version: KeyVersion,
 }
 
+impl VersionName {
+    /// Returns the version with the name of its key where it was named by an alias.
+    ///
+    /// # Errors
+    ///
+    /// There is no such key.
+    pub fn resolved(&self, keysets: &KeysetMap) -> Result<Self, Failure> {
+        let keyset = keysets.resolve(&self.key).map_err(envelock::Error::from)?;
+        Ok(VersionName { key: keyset.name().to_string(), version: self.version })
+    }
+}
+
 impl FromStr for VersionName {
     type Err = String;
 
@@ -35,11 +47,12 @@ impl fmt::Display for VersionName {
     }
 }
 
-/// Returns the key, and the version if there is one, of `KEY` or `KEY:VERSION`.
+/// Returns the key, and the version if there is one, of `KEY` or `KEY:VERSION`, by its name where it is named by
+/// an alias.
 ///
 /// # Errors
 ///
-/// The text is both: a key of that name, and a version of a shorter name.
+/// There is no such key. The text is both: a key of that name, and a version of a shorter name.
 pub fn key_or_version(
     keysets: &KeysetMap,
     text: &str,
@@ -52,7 +65,13 @@ pub fn key_or_version(
                 format!("{text:?} is a key, and version {} of key {}", name.version, name.key);
             Err(Failure::usage(what, "use an alias: `envelock key alias ALIAS KEY`"))
         }
-        (_, Some(name)) => Ok((name.key, Some(name.version))),
-        _ => Ok((text.into(), None)),
+        (_, Some(name)) => {
+            let name = name.resolved(keysets)?;
+            Ok((name.key, Some(name.version)))
+        }
+        _ => {
+            let keyset = keysets.resolve(text).map_err(envelock::Error::from)?;
+            Ok((keyset.name().to_string(), None))
+        }
     }
 }

@@ -123,3 +123,25 @@ fn gate_decides_and_a_person_can_release_the_stage() {
     assert_eq!(count(&summary, "changed"), 60);
     bench.check(2);
 }
+
+#[test]
+fn gate_gets_no_secret() {
+    let bench = Bench::new(0);
+    let run = |arguments: &[&str]| {
+        let mut command = bench.command(arguments);
+        command.env("ENVELOCK_KEYRING", "file:p.keys?passphrase-env=OF_KEYS");
+        command.env("OF_KEYS", "secret").env("ENVELOCK_PIN", "1234");
+        let ran = crate::bench::ran(command.output().unwrap());
+        assert_eq!(ran.exit, Some(0), "{arguments:?}\n{}{}", ran.stdout, ran.stderr);
+        ran
+    };
+    run(&["key", "create", "orders", "--new-keyring"]);
+    std::fs::create_dir(bench.path("some")).unwrap();
+    for name in ["some/a", "some/b", "some/c"] {
+        run(&["encrypt", "p.keys", "-o", name]);
+    }
+    run(&["key", "rotate", "orders"]);
+    let gate = "echo gated && test -z \"$OF_KEYS$ENVELOCK_PASSPHRASE$ENVELOCK_PIN\"";
+    let ran = run(&["job", "start", "dir:some", "--canary", "1", "--gate", gate]);
+    assert!(ran.stderr.contains("gated"), "{}", ran.stderr);
+}

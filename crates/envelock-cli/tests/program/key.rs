@@ -76,7 +76,7 @@ fn dry_run_prints_the_same_and_writes_nothing() -> Result {
         "key add orders",
         "key promote orders:2",
         "key disable orders:2",
-        "key compromise orders:1",
+        "key compromise orders:1 --yes",
         "key hold orders --reason audit",
         "key label orders:1 site=berlin",
         "key alias current orders",
@@ -110,7 +110,7 @@ fn version_goes_through_its_states() -> Result {
     key("enable orders:1")?;
     key("promote orders:1")?;
     assert_eq!(states(&sandbox, "orders")?, ["primary", "enabled"]);
-    key("compromise orders:2")?;
+    key("compromise orders:2 --yes")?;
     key("disable orders:2")?;
     key("destroy orders:2 --after 7 --yes")?;
     assert_eq!(states(&sandbox, "orders")?, ["primary", "destroy scheduled"]);
@@ -225,7 +225,7 @@ fn list_and_show_have_what_is_on_record() -> Result {
         text.starts_with("orders:1  enabled\n") && text.contains("\norders:2  primary\n"),
         "{text}"
     );
-    sandbox.ok("-k file:keys key alias current --remove")?;
+    sandbox.ok("-k file:keys key alias current --remove --yes")?;
     sandbox.fails("-k file:keys key show current", 1)?;
     Ok(())
 }
@@ -281,7 +281,7 @@ fn copied_key_opens_messages_and_follows_a_rotation() -> Result {
     encrypt("two")?;
     sandbox.ok("-k file:keys key rotate orders")?;
     sandbox.ok("-k file:keys key disable orders:1")?;
-    sandbox.ok("-k file:keys key compromise orders:2")?;
+    sandbox.ok("-k file:keys key compromise orders:2 --yes")?;
     sandbox.ok("-k file:keys key promote orders:3")?;
     sandbox.ok("-k file:other key create admin --new-keyring --unprotected")?;
     sandbox.ok("-k file:keys key copy orders --to file:other")?;

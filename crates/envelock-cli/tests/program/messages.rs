@@ -180,7 +180,7 @@ fn refused_version_is_reported_with_its_remedy() -> Result {
     let errors = sandbox.fails("-k file:keys rewrap message", 6)?;
     assert!(errors.contains("key enable KEY:VERSION"), "{errors}");
     sandbox.ok("-k file:keys key enable orders:1")?;
-    sandbox.ok("-k file:keys key compromise orders:1")?;
+    sandbox.ok("-k file:keys key compromise orders:1 --yes")?;
     let errors = sandbox.fails("-k file:keys rewrap message", 6)?;
     assert!(errors.contains("--from-compromised KEY:VERSION"), "{errors}");
     sandbox.ok("-k file:keys rewrap message --from-compromised orders:1")?;

@@ -78,6 +78,28 @@ fn action_that_a_hold_prevents_is_not_compliant() -> Result {
 }
 
 #[test]
+fn compromised_version_is_compliant_once_it_is_disabled() -> Result {
+    let sandbox = sandbox()?;
+    let compliant = || -> Result<Vec<bool>> {
+        let rows = sandbox.json("-k file:keys status --policy on-compromise")?;
+        let of_old = rows.iter().filter(|row| row["key"] == "old");
+        Ok(of_old.map(|row| row["compliant"] == true).collect())
+    };
+    // A pending version comes behind the primary.
+    sandbox.ok("-k file:keys key add old")?;
+    sandbox.ok("-k file:keys key compromise old:2 --yes")?;
+    assert_eq!(compliant()?, [true, false, true]);
+    sandbox.ok("-k file:keys key promote old:3")?;
+    assert_eq!(compliant()?, [true, false, true]);
+    let errors =
+        sandbox.fails("-k file:keys status --policy on-compromise --fail-on overdue", 5)?;
+    assert!(errors.contains("`envelock -k file:keys key disable old:2`"), "{errors}");
+    sandbox.ok("-k file:keys key disable old:2")?;
+    assert_eq!(compliant()?, [true, true, true]);
+    Ok(())
+}
+
+#[test]
 fn policy_comes_from_the_configuration() -> Result {
     let sandbox = sandbox()?;
     let errors = sandbox.fails("-k file:keys status", 2)?;

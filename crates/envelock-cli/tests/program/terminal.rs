@@ -126,6 +126,52 @@ fn override_is_asked_for_although_yes_is_given() -> Result {
 }
 
 #[test]
+fn alias_that_moves_during_the_question_destroys_nothing() -> Result {
+    let sandbox = with_disabled_version()?;
+    for command in
+        ["create invoices", "rotate invoices", "disable invoices:1", "alias current orders"]
+    {
+        sandbox.ok(&format!("-k file:keys key {command}"))?;
+    }
+    let mut session = spawn(&sandbox, "-k file:keys key destroy current:1 --immediately")?;
+    session.exp_string("orders:1 will be destroyed now")?;
+    session.exp_string("Type orders:1 to confirm: ")?;
+    sandbox.ok("-k file:keys key alias current invoices")?;
+    session.send_line("orders:1")?;
+    let (printed, code) = end(session)?;
+    assert_eq!(code, 6, "{printed}");
+    assert!(printed.contains("keyring is at change"), "{printed}");
+    assert_eq!(state(&sandbox)?, "disabled");
+    let invoices = sandbox.json("-k file:keys key show invoices")?;
+    assert_eq!(invoices[0]["state"], "disabled");
+    Ok(())
+}
+
+#[test]
+fn compromise_and_removal_of_an_alias_need_the_name_typed() -> Result {
+    let sandbox = with_disabled_version()?;
+    sandbox.ok("-k file:keys key alias current orders")?;
+    for (command, name) in
+        [("compromise current:1", "orders:1"), ("alias current --remove", "current")]
+    {
+        let command = format!("-k file:keys key {command}");
+        let before = sandbox.read("keys")?;
+        let errors = sandbox.fails(&command, 6)?;
+        assert!(errors.contains("a person has to confirm it"), "{errors}");
+        for (typed, expected) in [("y", 130), (name, 0)] {
+            assert_eq!(sandbox.read("keys")?, before, "{command}");
+            let mut session = spawn(&sandbox, &command)?;
+            session.exp_string(&format!("Type {name} to confirm: "))?;
+            session.send_line(typed)?;
+            let (printed, code) = end(session)?;
+            assert_eq!(code, expected, "{printed}");
+        }
+        assert_ne!(sandbox.read("keys")?, before, "{command}");
+    }
+    Ok(())
+}
+
+#[test]
 fn destruction_that_is_refused_asks_nothing() -> Result {
     let sandbox = Sandbox::new()?;
     let (printed, code) = end(spawn(&sandbox, "-k file:keys key destroy orders:1")?)?;

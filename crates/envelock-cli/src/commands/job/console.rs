@@ -3,6 +3,7 @@
 use super::limits::describe;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::secrets::remove_secrets;
 use envelock_ops::drivers::{Control, ControlFile};
 use envelock_ops::{Job, Limits, StageReport, Tally};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -296,6 +297,7 @@ impl Console {
         if self.output.is_json() {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
         }
+        remove_secrets(&mut command);
         command.env("ENVELOCK_JOB", &self.directory);
         command.envs(variables.map(|(name, value)| (name, value.to_string())));
         let mut child = match command.spawn() {

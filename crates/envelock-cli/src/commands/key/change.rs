@@ -1,11 +1,13 @@
 //! Changes of master keys: made or only tried, and printed as their transitions.
 
+use crate::confirmation::confirm;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::open_keyring::OpenKeyring;
 use clap::Args;
 use envelock::keyset::{
-    Change, ChangeOptions, ChangeOutcome, LifecycleError, Material, NewMaterial, Transition,
+    Change, ChangeOptions, ChangeOutcome, KeysetMap, LifecycleError, Material, NewMaterial,
+    Transition,
 };
 use envelock::{Error, Lifecycle, MemoryKeyring, OsRandom, Timestamp};
 use serde_json::{Value, json};
@@ -53,21 +55,32 @@ impl ChangeArguments {
         }
     }
 
-    /// Tries changes, and prints nothing.
+    /// Returns the same arguments for a change of these records: a change that comes in between is a conflict.
+    pub fn since(&self, keysets: &KeysetMap) -> Self {
+        let if_unchanged_since = self.if_unchanged_since.or(Some(keysets.change()));
+        ChangeArguments { dry_run: self.dry_run, if_unchanged_since }
+    }
+
+    /// Asks a person about changes that the keyring would make, with the question and the name to type.
+    /// `may_skip` is `--yes`.
     ///
     /// # Errors
     ///
-    /// The keyring would refuse them.
-    pub fn check(
+    /// The keyring would refuse the changes, or the person does not confirm them.
+    pub fn confirm(
         &self,
         keyring: &OpenKeyring,
         changes: &[Change<'_>],
         evidence: Option<[u8; 32]>,
+        (what, name): (&str, &str),
+        may_skip: bool,
     ) -> Result<(), Failure> {
-        let tried = attempt(&*keyring.lifecycle(), changes, &self.options(evidence));
-        tried
-            .map(drop)
-            .map_err(|error| Failure::from(error).of(format!("keyring {}", keyring.given)))
+        if self.dry_run {
+            return Ok(());
+        }
+        attempt(&*keyring.lifecycle(), changes, &self.options(evidence))
+            .map_err(|error| Failure::from(error).of(format!("keyring {}", keyring.given)))?;
+        confirm(what, name, may_skip)
     }
 
     fn options(&self, evidence: Option<[u8; 32]>) -> ChangeOptions {

@@ -1,7 +1,6 @@
 //! `envelock key destroy`: schedules a destruction, cancels it, or carries it out.
 
 use super::change::ChangeArguments;
-use crate::confirmation::confirm;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::secrets::hexadecimal;
@@ -43,8 +42,11 @@ pub struct Destroy {
 
 impl Destroy {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let VersionName { key, version } = &self.version;
-        let (name, final_step) = (self.version.to_string(), "Messages under it are lost");
+        let keyring = context.keyring()?;
+        let keysets = keyring.lifecycle().keysets()?;
+        // An alias may stand for another key when the question is answered.
+        let VersionName { key, version } = &self.version.resolved(&keysets)?;
+        let (name, final_step) = (format!("{key}:{version}"), "Messages under it are lost");
         let (operation, what) = match () {
             () if self.cancel => (Operation::CancelDestruction, None),
             () if self.due => {
@@ -61,14 +63,13 @@ impl Destroy {
                 (Operation::ScheduleDestruction { after }, Some(what))
             }
         };
-        let keyring = context.keyring()?;
         let changes = [Change::Version { key, version: *version, operation }];
-        if let Some(what) = what.filter(|_| !self.change.dry_run) {
-            // A person is asked only for what the keyring would do.
-            self.change.check(&keyring, &changes, self.evidence)?;
-            confirm(&what, &name, self.yes && !self.immediately)?;
+        let change = self.change.since(&keysets);
+        if let Some(what) = what {
+            let may_skip = self.yes && !self.immediately;
+            change.confirm(&keyring, &changes, self.evidence, (&what, &name), may_skip)?;
         }
-        self.change.make_in(context, &keyring, &changes, self.evidence)
+        change.make_in(context, &keyring, &changes, self.evidence)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::version_name::{VersionName, key_or_version};
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use envelock::keyset::Change;
 
 /// Arguments of `envelock key hold`.
@@ -14,7 +15,12 @@ pub struct Hold {
     #[arg(value_name = "KEY[:VERSION]")]
     name: String,
     /// Why, for the next operator.
-    #[arg(long, required_unless_present = "release", conflicts_with = "release")]
+    #[arg(
+        long,
+        required_unless_present = "release",
+        conflicts_with = "release",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     reason: Option<String>,
     /// Lift the hold.
     #[arg(long)]
@@ -26,13 +32,14 @@ pub struct Hold {
 impl Hold {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         let keyring = context.keyring()?;
-        let (key, version) = key_or_version(&keyring.lifecycle().keysets()?, &self.name)?;
+        let keysets = keyring.lifecycle().keysets()?;
+        let (key, version) = key_or_version(&keysets, &self.name)?;
         let key = key.as_str();
         let change = match &self.reason {
             Some(reason) => Change::Hold { key, version, reason },
             None => Change::Release { key, version },
         };
-        self.change.make_in(context, &keyring, &[change], None)
+        self.change.since(&keysets).make_in(context, &keyring, &[change], None)
     }
 }
 
@@ -78,9 +85,12 @@ pub struct Alias {
     /// The key that it stands for from now on.
     #[arg(required_unless_present = "remove", conflicts_with = "remove")]
     key: Option<String>,
-    /// Remove the alias, with its record of former keys.
+    /// Remove the alias, with its record of former keys: final.
     #[arg(long)]
     remove: bool,
+    /// Do not ask for the name.
+    #[arg(long, short, requires = "remove")]
+    yes: bool,
     #[command(flatten)]
     change: ChangeArguments,
 }
@@ -88,10 +98,14 @@ pub struct Alias {
 impl Alias {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         let alias = self.alias.as_str();
-        let change = match &self.key {
-            Some(key) => Change::SetAlias { alias, key },
-            None => Change::RemoveAlias { alias },
+        let Some(key) = &self.key else {
+            let keyring = context.keyring()?;
+            let change = self.change.since(&keyring.lifecycle().keysets()?);
+            let changes = [Change::RemoveAlias { alias }];
+            let what = format!("Alias {alias} will be removed, with its record of former keys");
+            change.confirm(&keyring, &changes, None, (&what, alias), self.yes)?;
+            return change.make_in(context, &keyring, &changes, None);
         };
-        self.change.make(context, &[change])
+        self.change.make(context, &[Change::SetAlias { alias, key }])
     }
 }

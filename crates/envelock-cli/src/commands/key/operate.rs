@@ -65,5 +65,31 @@ operations! {
     Promote => Operation::Promote,
     Enable => Operation::Enable,
     Disable => Operation::Disable,
-    Compromise => Operation::MarkCompromised,
+}
+
+/// Arguments of `envelock key compromise`.
+#[derive(Args)]
+pub struct Compromise {
+    /// The version: `orders:3`.
+    #[arg(value_name = "KEY:VERSION")]
+    version: VersionName,
+    /// Do not ask for the name.
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    change: ChangeArguments,
+}
+
+impl Compromise {
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let keyring = context.keyring()?;
+        let keysets = keyring.lifecycle().keysets()?;
+        let name = self.version.resolved(&keysets)?;
+        let operation = Operation::MarkCompromised;
+        let changes = [Change::Version { key: &name.key, version: name.version, operation }];
+        let (change, name) = (self.change.since(&keysets), name.to_string());
+        let what = format!("{name} will be compromised. It never wraps again");
+        change.confirm(&keyring, &changes, None, (&what, &name), self.yes)?;
+        change.make_in(context, &keyring, &changes, None)
+    }
 }

@@ -39,7 +39,7 @@ enum Format {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Condition {
-    /// A version that is not compliant: something is due, or left to an operator.
+    /// A version that is not compliant: something is due or left to an operator, or it is compromised.
     Overdue,
 }
 
@@ -66,7 +66,7 @@ impl Status {
                     rows.len(),
                     policy.name
                 );
-                Err(Failure::new(Exit::Due, what, next_step(&plan)))
+                Err(Failure::new(Exit::Due, what, next_step(&plan, &rows)))
             }
             _ => Ok(()),
         }
@@ -103,7 +103,7 @@ fn of_config(context: &Context, given: &str) -> Result<NamedPolicy, Failure> {
 }
 
 /// Returns the command for the first action that is due.
-fn next_step(plan: &KeyringPlan) -> String {
+fn next_step(plan: &KeyringPlan, rows: &[Row]) -> String {
     let due = plan.iter().find_map(|plan| Some((plan.key(), plan.due().first()?.action)));
     match due {
         Some((key, Action::Rotate)) => format!("`envelock key rotate {key}`"),
@@ -116,6 +116,11 @@ fn next_step(plan: &KeyringPlan) -> String {
         Some((key, Action::Destroy(version))) => {
             format!("`envelock key destroy {key}:{version} --due`")
         }
-        _ => "`envelock key show KEY` shows holds and dates".into(),
+        _ => match rows.iter().find_map(Row::compromised) {
+            Some(version) => {
+                format!("encrypt its messages again, then `envelock key disable {version}`")
+            }
+            None => "`envelock key show KEY` shows holds and dates".into(),
+        },
     }
 }

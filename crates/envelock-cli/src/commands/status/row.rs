@@ -1,7 +1,7 @@
 //! One version in the table of `envelock status`.
 
-use envelock::keyset::{Keyset, VersionRecord};
-use envelock::policy::{Action, Plan, PlannedAction, Warning};
+use envelock::keyset::{Keyset, VersionRecord, VersionState};
+use envelock::policy::{Action, Plan, PlannedAction, Reason, Warning};
 use envelock::{KeyVersion, Timestamp};
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ pub struct Row {
     due: Option<Timestamp>,
     /// The action and its reason.
     reason: String,
-    /// Nothing is due, and nothing is left to an operator.
+    /// Nothing is due, nothing is left to an operator, and no attacker who knows it opens messages.
     pub is_compliant: bool,
 }
 
@@ -43,8 +43,13 @@ impl Row {
         // An action on the key as a whole is told of its primary, or else of its last version.
         let last = keyset.versions().last().map(|record| record.version);
         let whole = keyset.primary().or(last);
-        let concerns =
-            |due: &PlannedAction| Some(record.version) == version_of(due.action).or(whole);
+        let concerns = |due: &PlannedAction| {
+            let compromised = match due.reason {
+                Reason::Compromised { version } => Some(version),
+                _ => None,
+            };
+            Some(record.version) == compromised.or(version_of(due.action)).or(whole)
+        };
         let warned = |warning: &Warning| match warning {
             Warning::FutureDate { version, .. } => *version == record.version,
             Warning::OnHold { due }
@@ -59,6 +64,9 @@ impl Row {
         let mut reasons: Vec<String> =
             due.clone().map(|due| format!("{}: {}", due.action, due.reason)).collect();
         reasons.extend(plan.warnings().iter().filter(|it| warned(it)).map(Warning::to_string));
+        if record.state == VersionState::Compromised {
+            reasons.push("it is compromised and not disabled".into());
+        }
         let is_compliant = reasons.is_empty();
         if let Some(next) = next.filter(|_| is_compliant) {
             reasons.push(next.action.to_string());
@@ -75,6 +83,12 @@ impl Row {
             reason: reasons.join("; "),
             is_compliant,
         }
+    }
+
+    /// Returns the name of the version if it is compromised.
+    pub fn compromised(&self) -> Option<String> {
+        (self.state == VersionState::Compromised.name())
+            .then(|| format!("{}:{}", self.key, self.version))
     }
 
     /// Returns the cells in the order of [`NAMES`].
