@@ -191,6 +191,7 @@ fn engine(store: &dyn Store, operation: &dyn Operation, task: &Task) -> Result<(
     loop {
         match job.next(now, operation) {
             Step::List { after, most } => job.listed(store.list(after.as_ref(), most), now),
+            Step::Scan(scan) => job.scanned(scan.run(store), now),
             Step::Work(mut work) => {
                 work.run(store, operation, || clock.elapsed());
                 job.done(work, now);

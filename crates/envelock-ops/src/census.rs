@@ -104,20 +104,44 @@ impl Census {
         for slot in &facts.slots {
             let is_sole =
                 if openers > 0 { openers == 1 && slot.is_opened } else { facts.slots.len() == 1 };
-            let id = hex_id(slot.id);
-            // Text of ASCII digits.
-            let key = (&*slot.name, slot.version, std::str::from_utf8(&id).unwrap_or_default());
-            if let Some(sum) = self.sum_of(key) {
-                sum.labelled += 1;
-                sum.opened += u64::from(slot.is_opened);
-                sum.sole += u64::from(is_sole && facts.unopenable.is_none());
-                sum.bytes += bytes;
-            } else {
-                self.uncounted_slots += 1;
-            }
+            let is_sole = is_sole && facts.unopenable.is_none();
+            self.add(&slot.name, slot.version, slot.id, (slot.is_opened, is_sole, bytes));
         }
         if let Some(why) = facts.unopenable {
             self.add_unopenable(why, 1);
+        }
+    }
+
+    /// Counts an item of so many bytes by its labels.
+    pub(crate) fn count_labels<'h>(
+        &mut self,
+        labels: impl ExactSizeIterator<Item = SlotLabel<'h>>,
+        bytes: u64,
+    ) {
+        let is_sole = labels.len() == 1;
+        for label in labels {
+            let (name, version) = (label.name.as_str(), label.version.number());
+            self.add(name, version, label.master_key_id.0, (false, is_sole, bytes));
+        }
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        version: u32,
+        id: [u8; 8],
+        (is_opened, is_sole, bytes): (bool, bool, u64),
+    ) {
+        let id = hex_id(id);
+        // Text of ASCII digits.
+        let key = (name, version, std::str::from_utf8(&id).unwrap_or_default());
+        if let Some(sum) = self.sum_of(key) {
+            sum.labelled += 1;
+            sum.opened += u64::from(is_opened);
+            sum.sole += u64::from(is_sole);
+            sum.bytes += bytes;
+        } else {
+            self.uncounted_slots += 1;
         }
     }
 

@@ -50,7 +50,7 @@ pub use census::{Census, ItemFacts, MAX_USES, Unopenable, Use};
 pub use checkpoint::{Adopted, Checkpoint, CheckpointError};
 pub use definition::{CensusMode, Definition, Task, VersionName};
 pub use item::{ItemKey, Listed, MAX_ITEM_KEY_LEN, Page};
-pub use job::{End, Halt, Job, Probe, Start, StartError, Step, UndoRoom};
+pub use job::{End, Halt, Job, Probe, Scan, Scanned, Start, StartError, Step, UndoRoom};
 pub use limits::{Latency, Limits};
 pub use operation::{EnvelopeOperation, Item, LabelCensus, Operation, Verdict};
 pub use outcome::{Exclusion, Failure, Outcome, Tally};
@@ -59,7 +59,9 @@ pub use report::{MergeError, Merged, Report, merge};
 pub use rewrite::Rewrite;
 pub use shard::{Shard, ShardError};
 pub use stage::{FailureLimit, Stage, StageReport};
-pub use store::{CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, Token};
+pub use store::{
+    CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, StoredItem, Token,
+};
 pub use store_error::StoreError;
 pub use strata::{MAX_STRATA, STRATUM_SAMPLE, Strata, Stratum, StratumCount};
 pub use undo::{NotAnUndoLog, UndoIndex};

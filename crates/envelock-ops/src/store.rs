@@ -32,6 +32,27 @@ pub trait Store: Send + Sync {
     /// [`StoreError`]. The listing is then tried again from the same key.
     fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError>;
 
+    /// Calls `each` with the header of each of the first items after `after`, at most `most`, by ascending key, as
+    /// [`list`](Self::list) would list them. Returns whether no item comes after these; `None`, without any call of `each`,
+    /// if the store does not list headers faster than it reads them.
+    ///
+    /// A census of labels then makes no other call. `each` does not block, and calls no method of the store.
+    ///
+    /// The provided method returns `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]. What `each` was called with is then forgotten, and the listing is tried again from the same key.
+    fn scan(
+        &self,
+        after: Option<&ItemKey>,
+        most: usize,
+        each: &mut dyn FnMut(StoredItem<'_>),
+    ) -> Result<Option<bool>, StoreError> {
+        let _ = (after, most, each);
+        Ok(None)
+    }
+
     /// Returns the header of an item; `None` if the item does not exist.
     ///
     /// The bytes are exactly the header. If the item has none, they are the first bytes of the item, up to 64.
@@ -96,6 +117,14 @@ macro_rules! forward_to_pointee {
             }
             fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
                 (**self).list(after, most)
+            }
+            fn scan(
+                &self,
+                after: Option<&ItemKey>,
+                most: usize,
+                each: &mut dyn FnMut(StoredItem<'_>),
+            ) -> Result<Option<bool>, StoreError> {
+                (**self).scan(after, most, each)
             }
             fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
                 (**self).read(item)
@@ -167,6 +196,18 @@ pub struct StoredHeader {
     /// When the body was encrypted, in seconds since 1970, if the store knows it. The time of a change of the header is
     /// another one.
     pub body_written: Option<u64>,
+}
+
+/// An item of a listing with headers.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "stores of other crates make it")]
+pub struct StoredItem<'a> {
+    /// The key.
+    pub key: &'a ItemKey,
+    /// The header, as [`Store::read`] returns it.
+    pub header: &'a [u8],
+    /// The length of the whole message in bytes, if the listing has it.
+    pub bytes: Option<u64>,
 }
 
 impl StoredHeader {

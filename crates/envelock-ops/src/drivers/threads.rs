@@ -54,6 +54,7 @@ fn drive(
         }
         match job.next(now(), operation) {
             Step::List { after, most } => job.listed(store.list(after.as_ref(), most), now()),
+            Step::Scan(scan) => job.scanned(scan.run(store), now()),
             Step::Work(work) => {
                 // The threads outlive the sender.
                 let _ = give.send(work);

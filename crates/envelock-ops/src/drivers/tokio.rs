@@ -39,6 +39,11 @@ pub async fn run_async(
                 let listed = spawn_blocking(move || store.list(after.as_ref(), most)).await;
                 job.listed(joined(listed), now());
             }
+            Step::Scan(scan) => {
+                let store = store.clone();
+                let scanned = spawn_blocking(move || scan.run(&*store)).await;
+                job.scanned(joined(scanned), now());
+            }
             Step::Work(work) => {
                 let (store, operation) = (store.clone(), operation.clone());
                 out.spawn_blocking(move || run_work(work, &*store, &*operation));

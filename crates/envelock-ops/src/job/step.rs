@@ -1,5 +1,6 @@
 //! What a driver does next, and how a job ends.
 
+use super::scan::Scan;
 use crate::breaker::Outage;
 use crate::item::ItemKey;
 use crate::report::Report;
@@ -25,6 +26,8 @@ pub enum Step {
         /// How many, at most.
         most: usize,
     },
+    /// List headers and count them, with [`Scan::run`]: [`Job::scanned`](crate::Job::scanned).
+    Scan(Scan),
     /// Run the work, here or on another thread: [`Job::done`](crate::Job::done), or
     /// [`Job::panicked`](crate::Job::panicked).
     Work(Box<Work>),

@@ -61,6 +61,10 @@ impl Operation for LabelCensus {
         let is_labels = *task == Task::Census { mode: CensusMode::Labels };
         (!is_labels).then(|| "only a census of labels needs no keys".into())
     }
+
+    fn counts_labels(&self) -> bool {
+        true
+    }
 }
 
 pub(super) fn count_labels(header: &[u8]) -> Result<Verdict, Error> {

@@ -49,6 +49,12 @@ pub trait Operation: Send + Sync {
 
     /// Returns why the task cannot be started with these keys, if it cannot.
     fn refusal(&self, task: &Task) -> Option<String>;
+
+    /// Returns whether [`apply`](Self::apply) counts the labels of a header and does nothing else, so that a census of labels
+    /// may do so without it. The provided method returns `false`.
+    fn counts_labels(&self) -> bool {
+        false
+    }
 }
 
 /// An item that was read.
@@ -314,6 +320,10 @@ impl<K: Keyring + 'static, R: RandomSource + Send + Sync> Operation for Envelope
             }
             _ => None,
         }
+    }
+
+    fn counts_labels(&self) -> bool {
+        self.task == Task::Census { mode: CensusMode::Labels }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::item::{ItemKey, Listed, Page};
 use crate::rewrite::Rewrite;
-use crate::store::{CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader};
+use crate::store::{
+    CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, StoredItem,
+};
 use crate::store_error::StoreError;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,13 @@ pub struct MemoryItem {
     pub body: Option<Vec<u8>>,
     /// The associated data of the body, if it is stored here.
     pub associated_data: Option<Vec<u8>>,
+}
+
+impl MemoryItem {
+    /// Returns the length of the message, if its body is stored here.
+    fn message_len(&self) -> Option<u64> {
+        self.body.as_ref().map(|body| (self.header.len() + body.len()) as u64)
+    }
 }
 
 impl MemoryStore {
@@ -82,6 +91,21 @@ impl MemoryStore {
         self.lock().iter().map(|(key, item)| (key.clone(), item.header.clone())).collect()
     }
 
+    /// Visits the first items after `after`. Returns whether there is no other.
+    fn each(
+        &self,
+        after: Option<&ItemKey>,
+        most: usize,
+        mut each: impl FnMut(&ItemKey, &MemoryItem),
+    ) -> bool {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let items = self.lock();
+        let lower = after.map_or(Unbounded, Excluded);
+        let mut rest = items.range::<ItemKey, _>((lower, Unbounded));
+        rest.by_ref().take(most).for_each(|(key, item)| each(key, item));
+        rest.next().is_none()
+    }
+
     /// Returns what an item becomes, or what its replacement ends with if it does not take place.
     pub(crate) fn rewritten(
         &self,
@@ -132,16 +156,23 @@ impl Store for MemoryStore {
     }
 
     fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let items = self.lock();
-        let lower = after.map_or(Unbounded, Excluded);
-        let mut rest = items.range::<ItemKey, _>((lower, Unbounded));
-        let listed = |(key, item): (&ItemKey, &MemoryItem)| Listed {
-            key: key.clone(),
-            bytes: item.body.as_ref().map(|body| (item.header.len() + body.len()) as u64),
-        };
-        let page = rest.by_ref().take(most).map(listed).collect();
-        Ok(Page { items: page, is_last: rest.next().is_none() })
+        let mut items = Vec::new();
+        let is_last = self.each(after, most, |key, item| {
+            items.push(Listed { key: key.clone(), bytes: item.message_len() });
+        });
+        Ok(Page { items, is_last })
+    }
+
+    fn scan(
+        &self,
+        after: Option<&ItemKey>,
+        most: usize,
+        each: &mut dyn FnMut(StoredItem<'_>),
+    ) -> Result<Option<bool>, StoreError> {
+        let is_last = self.each(after, most, |key, item| {
+            each(StoredItem { key, header: &item.header, bytes: item.message_len() });
+        });
+        Ok(Some(is_last))
     }
 
     fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {

@@ -1,7 +1,7 @@
 //! The conformance suite for stores.
 
-use crate::item::{ItemKey, Page};
-use crate::store::{CompareAndSwap, Expected, Replaced, Store, Token};
+use crate::item::{ItemKey, Listed, Page};
+use crate::store::{CompareAndSwap, Expected, Replaced, Store, StoredItem, Token};
 use crate::store_error::StoreError;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -37,13 +37,14 @@ pub(super) type Check<F> = fn(&F) -> Result<(), String>;
 ///
 /// If the store breaks the contract, with what it did.
 pub fn check<F: Fixture + Sync>(fixture: &F) {
-    let checks: [(&str, Check<F>); 7] = [
+    let checks: [(&str, Check<F>); 8] = [
         ("reads what was written", reads),
         ("replaces under a condition alone", replaces),
         ("keeps what it reports", keeps),
         ("ignores no token", tokens),
         ("replaces once among many writers", races),
         ("lists every item once, in order", lists),
+        ("lists headers as it lists and reads", scans),
         ("reports what is gone", gone),
     ];
     run(fixture, &checks);
@@ -185,6 +186,36 @@ fn lists<F: Fixture>(fixture: &F) -> Result<(), String> {
     let page = store.list(Some(first), 1).map_err(text)?;
     let next = page.items.first().map(|item| &item.key);
     require(next.is_some_and(|next| next <= second), "a bound that was deleted skips items")
+}
+
+fn scans<F: Fixture>(fixture: &F) -> Result<(), String> {
+    let (store, [old, ..]) = (fixture.store(), fixture.headers());
+    fixture.keys(64).iter().for_each(|item| fixture.put(item, &old));
+    for most in [1, 7, 1000] {
+        let mut after = None;
+        loop {
+            let mut found = Vec::new();
+            let mut each = |item: StoredItem<'_>| {
+                found.push((item.key.clone(), item.header.to_vec(), item.bytes));
+            };
+            let scanned = store.scan(after.as_ref(), most, &mut each).map_err(text)?;
+            let Some(is_last) = scanned else {
+                return require(found.is_empty(), "it lists headers and says that it does not");
+            };
+            let Page { items, is_last: is_end } = store.list(after.as_ref(), most).map_err(text)?;
+            let mut listed = Vec::new();
+            for Listed { key, bytes } in items {
+                let header = header_of(fixture, &key)?.ok_or("an item is gone")?;
+                listed.push((key, header, bytes));
+            }
+            require(found == listed && is_last == is_end, "a page with headers is another one")?;
+            after = listed.pop().map(|(key, ..)| key);
+            if is_last {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn gone<F: Fixture>(fixture: &F) -> Result<(), String> {

@@ -3,7 +3,9 @@
 use super::SplitMix;
 use crate::item::{ItemKey, Page};
 use crate::rewrite::Rewrite;
-use crate::store::{CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, Token};
+use crate::store::{
+    CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, StoredItem, Token,
+};
 use crate::store_error::StoreError;
 use crate::stores::{MemoryItem, MemoryStore};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -194,6 +196,20 @@ impl Store for FaultyStore {
                 self.store.list(after, most - usize::try_from(fewer).unwrap_or(0))
             }
         }
+    }
+
+    fn scan(
+        &self,
+        after: Option<&ItemKey>,
+        most: usize,
+        each: &mut dyn FnMut(StoredItem<'_>),
+    ) -> Result<Option<bool>, StoreError> {
+        self.maybe_carry_out();
+        let fault = self.fault(&[Fault::Fails]);
+        // It may fail in the middle.
+        let fewer = self.state().random.below(most.min(3) as u64);
+        let scanned = self.store.scan(after, most - usize::try_from(fewer).unwrap_or(0), each)?;
+        if fault.is_some() { Err(self.failure()) } else { Ok(scanned) }
     }
 
     fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {

@@ -89,6 +89,7 @@ pub fn run_gated(
     loop {
         match job.next(*now, operation) {
             Step::List { after, most } => job.listed(store.list(after.as_ref(), most), *now),
+            Step::Scan(scan) => job.scanned(scan.run(store), *now),
             Step::Work(mut work) => {
                 work.run(store, operation, || Duration::ZERO);
                 job.done(work, *now);

@@ -4,9 +4,11 @@ use crate::common::{MemoryRecords, NOW, finished, header, key, open, run, run_to
 use envelock::keyring::WithoutVersions;
 use envelock::{Envelope, KeyVersion, Lifecycle, MemoryKeyring, MultiKeyring};
 use envelock_ops::stores::{MemoryStore, Selection};
+use envelock_ops::test_util::{Fault, FaultyStore};
 use envelock_ops::{
-    CensusMode, Definition, End, EnvelopeOperation, LabelCensus, Shard, Start, Store, Task,
-    UndoIndex, Unopenable, VersionName,
+    CensusMode, Definition, End, EnvelopeOperation, Expected, ItemKey, LabelCensus, Page, Replaced,
+    Shard, Start, Store, StoreError, StoredHeader, StoredItem, Task, UndoIndex, Unopenable,
+    VersionName,
 };
 use std::sync::Arc;
 
@@ -174,4 +176,84 @@ fn slot_that_is_left_is_told_and_the_rest_of_the_header_is_changed() {
     assert!(!report.tally.is_complete());
     let lines = String::from_utf8(records.failures).unwrap();
     assert!(lines.contains("partly") && lines.contains("disabled"), "{lines}");
+}
+
+/// A store that lists headers only if it is told to.
+struct Scans<S>(S, bool);
+
+impl<S: Store> Store for Scans<S> {
+    fn properties(&self) -> envelock_ops::Properties {
+        envelock_ops::Properties { name: "memory".into(), ..self.0.properties() }
+    }
+    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+        self.0.list(after, most)
+    }
+    fn scan(
+        &self,
+        after: Option<&ItemKey>,
+        most: usize,
+        each: &mut dyn FnMut(StoredItem<'_>),
+    ) -> Result<Option<bool>, StoreError> {
+        if self.1 { self.0.scan(after, most, each) } else { Ok(None) }
+    }
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        self.0.read(item)
+    }
+    fn replace(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: &[u8],
+    ) -> Result<Replaced, StoreError> {
+        self.0.replace(item, expected, new)
+    }
+}
+
+#[test]
+fn census_of_listed_headers_counts_what_reads_count() {
+    let (keyring, store) = stale(40);
+    let other = Arc::new(MemoryKeyring::create("payments").unwrap());
+    let both = MultiKeyring::new(keyring).with(other.clone()).unwrap();
+    (50..60).for_each(|number| store.insert(key(number), header(&Envelope::new(&both))));
+    (60..65).for_each(|number| store.insert(key(number), header(&Envelope::new(&other))));
+    store.insert(key(70), b"%PDF-1.7".as_slice());
+    let cut = header(&Envelope::new(&other));
+    store.insert(key(71), &cut[..cut.len() - 1]);
+    let census = |store: &dyn Store, index: u32, count: u32, allowed_names: Vec<String>| {
+        let task = Task::Census { mode: CensusMode::Labels };
+        let page = 7;
+        let definition = Definition { page, allowed_names, ..Definition::new("memory", task) };
+        let (shard, start) =
+            (Shard::new(index, count).unwrap(), Start::new(NOW, store.properties()));
+        let mut records = MemoryRecords::default();
+        let mut job = open(&definition, shard, &records, &start, &LabelCensus).unwrap();
+        let end = run(&mut job, store, &LabelCensus, &mut records, &mut NOW.clone());
+        let report = finished(end);
+        (report.tally, report.census, records.failures, report.calls.reads)
+    };
+    for allowed in [vec![], vec!["orders".to_string()]] {
+        for (index, count) in [(0, 1), (0, 3), (1, 3), (2, 3)] {
+            let read = census(&Scans(&store, false), index, count, allowed.clone());
+            let scanned = census(&Scans(&store, true), index, count, allowed.clone());
+            assert_eq!((read.0, &read.1), (scanned.0, &scanned.1));
+            assert_eq!(sorted(&read.2), sorted(&scanned.2));
+            assert!(scanned.3 < read.3, "{} {}", scanned.3, read.3);
+        }
+    }
+    let whole = census(&Scans(&store, true), 0, 1, vec![]);
+    let tally = whole.0;
+    assert_eq!((tally.listed, tally.current, tally.excluded, tally.failed), (57, 55, 1, 1));
+    // What a listing handed out before it failed counts once.
+    let copy = || store.headers().into_iter().collect::<MemoryStore>();
+    for seed in 0..100 {
+        let faulty = FaultyStore::new(copy(), seed, &[Fault::Fails], 4, 3);
+        let found = census(&Scans(&faulty, true), 0, 1, vec![]);
+        assert_eq!((found.0, &found.1), (whole.0, &whole.1), "seed {seed}");
+    }
+}
+
+fn sorted(lines: &[u8]) -> Vec<String> {
+    let mut lines: Vec<_> = String::from_utf8_lossy(lines).lines().map(Into::into).collect();
+    lines.sort();
+    lines
 }

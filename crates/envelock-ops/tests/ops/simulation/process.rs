@@ -37,6 +37,7 @@ pub fn process(
         let store = &world.store;
         match job.next(world.now, keys) {
             Step::List { after, most } => job.listed(store.list(after.as_ref(), most), world.now),
+            Step::Scan(scan) => job.scanned(scan.run(store), world.now),
             Step::Work(work) => out.push(work),
             Step::Probe(probe) => job.probed(probe.run(store), world.now),
             Step::Append(batch) if dies => {
