@@ -112,7 +112,7 @@ pub mod file {
     };
     pub use crate::message_file::{
         FileChange, FileRewrap, MessageFile, MessageFileError, NewFileOptions, add_slot, decrypt,
-        encrypt, reencrypt, remove_name, replace_header, rewrap,
+        decrypt_from, encrypt, encrypt_from, reencrypt, remove_name, replace_header, rewrap,
     };
 }
 

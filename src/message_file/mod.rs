@@ -13,6 +13,9 @@ pub(crate) mod transcode;
 
 pub use error::MessageFileError;
 pub use message::MessageFile;
-pub use operations::{add_slot, decrypt, encrypt, reencrypt, remove_name, replace_header, rewrap};
+pub use operations::{
+    add_slot, decrypt, decrypt_from, encrypt, encrypt_from, reencrypt, remove_name, replace_header,
+    rewrap,
+};
 pub use options::NewFileOptions;
 pub use rewrap::{FileChange, FileRewrap};

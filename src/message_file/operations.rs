@@ -12,6 +12,7 @@ use crate::format::Header;
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
 use crate::stream::StreamEncryptor;
+use std::io::Read;
 use std::path::Path;
 
 #[cfg(doc)]
@@ -303,4 +304,38 @@ pub fn decrypt<K: Keyring, R: RandomSource>(
 ) -> Result<u64, Error> {
     let paths = &MessagePaths::to_write(to.as_ref())?;
     transcode::decrypt_file(envelope, from.as_ref(), &Target { paths, options }, aad)
+}
+
+/// Encrypts what `source` returns up to its end to a new file `to`, as by [`encrypt`]: for an open file, a pipe or a
+/// socket. Returns the length of the message in bytes.
+///
+/// # Errors
+///
+/// Those of [`encrypt`]; [`Error::Io`] of `source`. A source that is `to` itself, or its journal, is not recognised.
+pub fn encrypt_from<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    source: impl Read,
+    to: impl AsRef<Path>,
+    aad: Aad<'_>,
+    options: NewFileOptions,
+) -> Result<u64, Error> {
+    let paths = &MessagePaths::to_write(to.as_ref())?;
+    transcode::encrypt(envelope, source, None, &Target { paths, options }, aad)
+}
+
+/// Decrypts the message that goes up to the end of `source` to a new file `to`, as by [`decrypt`]. Returns the length
+/// of the plaintext in bytes.
+///
+/// # Errors
+///
+/// Those of [`decrypt`]; [`Error::Io`] of `source`. A header that a crash tore is not repaired from its journal.
+pub fn decrypt_from<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    source: impl Read,
+    to: impl AsRef<Path>,
+    aad: Aad<'_>,
+    options: NewFileOptions,
+) -> Result<u64, Error> {
+    let paths = &MessagePaths::to_write(to.as_ref())?;
+    transcode::decrypt_from(envelope, source, &Target { paths, options }, aad)
 }

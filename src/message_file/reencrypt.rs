@@ -40,8 +40,8 @@ pub(crate) fn reencrypt_file<K: Keyring, R: RandomSource>(
     let (mut file, before) = change.new_file().map_err(MessageFileError::from)?;
     let source = envelope
         .decrypt_reader(FromStart::of(&*change.message.file), aad)
-        .map_err(|error| read_from(path, error))?;
-    copy(EncryptReader::from_stream(source, new), path, |bytes| file.write(bytes))?;
+        .map_err(|error| read_from(Some(path), error))?;
+    copy(EncryptReader::from_stream(source, new), Some(path), |bytes| file.write(bytes))?;
     // Nothing brings the old message back, so the new one is decrypted from the file before.
     verify(envelope, file.file(), file.path(), aad)?;
     change.put(file, old, &before).map_err(MessageFileError::from)?;
@@ -55,7 +55,7 @@ fn verify<K: Keyring, R: RandomSource>(
     aad: Aad<'_>,
 ) -> Result<(), Error> {
     let reader = envelope.decrypt_reader(FromStart::of(file), aad);
-    copy(reader.map_err(|error| read_from(path, error))?, path, |_| Ok(())).map(drop)
+    copy(reader.map_err(|error| read_from(Some(path), error))?, Some(path), |_| Ok(())).map(drop)
 }
 
 /// Reads a file from its start, wherever it was written or read.

@@ -39,14 +39,14 @@ pub(crate) fn encrypt_file<K: Keyring, R: RandomSource>(
     // Of the file, and of its name, which can be a link.
     let sources = [inspected(source.metadata())?, inspected(from.symlink_metadata())?];
     to.paths.check_sources(&sources)?;
-    encrypt(envelope, source, from, to, aad)
+    encrypt(envelope, source, Some(from), to, aad)
 }
 
-/// Encrypts what `source` returns, which errors call `path`.
+/// Encrypts what `source` returns. Its errors name `path`, if it has one.
 pub(crate) fn encrypt<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     source: impl Read,
-    path: &Path,
+    path: Option<&Path>,
     to: &Target<'_>,
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
@@ -70,7 +70,17 @@ pub(crate) fn decrypt_file<K: Keyring, R: RandomSource>(
         }
     }
     let source = open_source(from)?;
-    write(to, from, || envelope.decrypt_reader(source, aad))
+    write(to, Some(from), || envelope.decrypt_reader(source, aad))
+}
+
+/// Decrypts the message that goes up to the end of `source`.
+pub(crate) fn decrypt_from<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    source: impl Read,
+    to: &Target<'_>,
+    aad: Aad<'_>,
+) -> Result<u64, Error> {
+    write(to, None, || envelope.decrypt_reader(source, aad))
 }
 
 /// Decrypts an open message.
@@ -86,7 +96,7 @@ pub(crate) fn decrypt<K: Keyring, R: RandomSource>(
         message.use_former_header();
     }
     let path = message.path().to_path_buf();
-    write(to, &path, || envelope.decrypt_reader(message, aad))
+    write(to, Some(&path), || envelope.decrypt_reader(message, aad))
 }
 
 fn is_missing(error: &Error) -> bool {
@@ -150,7 +160,7 @@ impl Target<'_> {
 /// Writes what the reader of `open` returns to a file, and returns its length.
 fn write<R: Read>(
     to: &Target<'_>,
-    from: &Path,
+    from: Option<&Path>,
     open: impl FnOnce() -> Result<R, Error>,
 ) -> Result<u64, Error> {
     to.check().map_err(MessageFileError::from)?;
@@ -164,7 +174,7 @@ fn write<R: Read>(
 /// Passes on what `reader` returns up to its end, and returns its length. Errors call its source `from`.
 pub(super) fn copy(
     mut reader: impl Read,
-    from: &Path,
+    from: Option<&Path>,
     mut write: impl FnMut(&[u8]) -> Result<(), FileError>,
 ) -> Result<u64, Error> {
     let mut buffer = Zeroizing::new(alloc::vec![0; BUFFER_LEN]);
@@ -184,13 +194,13 @@ pub(super) fn copy(
     }
 }
 
-/// Names the file in an error of a reader.
-pub(super) fn read_from(path: &Path, error: Error) -> Error {
-    match error {
-        Error::Io { source } => {
+/// Names the file in an error of a reader, if it has a name.
+pub(super) fn read_from(path: Option<&Path>, error: Error) -> Error {
+    match (error, path) {
+        (Error::Io { source }, Some(path)) => {
             let (action, path) = (FileAction::Read, path.to_path_buf());
             MessageFileError::File(FileError::Io { action, path, source }).into()
         }
-        error => error,
+        (error, _) => error,
     }
 }

@@ -84,7 +84,8 @@ pub fn encrypt_file_with_in<K: Keyring, R: RandomSource>(
     options: NewFileOptions,
 ) -> Result<u64, Error> {
     let paths = &paths(directory, to)?;
-    transcode::encrypt(envelope, source, Path::new("source"), &Target { paths, options }, aad)
+    let name = Some(Path::new("source"));
+    transcode::encrypt(envelope, source, name, &Target { paths, options }, aad)
 }
 
 /// See [`decrypt`](crate::file::decrypt).
