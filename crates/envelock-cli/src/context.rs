@@ -6,8 +6,8 @@ use crate::open_keyring::{OpenKeyring, Opening};
 use crate::output::Output;
 use crate::secrets::SecretOptions;
 use clap::Args;
-use std::cell::OnceCell;
-use std::path::PathBuf;
+use std::cell::{OnceCell, RefCell};
+use std::path::{Path, PathBuf};
 
 /// Arguments of every command.
 #[derive(Args, Debug)]
@@ -30,11 +30,12 @@ pub struct Global {
 pub struct Context {
     global: Global,
     config: OnceCell<Config>,
+    files: RefCell<Vec<PathBuf>>,
 }
 
 impl Context {
     pub fn new(global: Global) -> Self {
-        Context { global, config: OnceCell::new() }
+        Context { global, config: OnceCell::new(), files: RefCell::default() }
     }
 
     /// Returns where results and progress go.
@@ -62,6 +63,7 @@ impl Context {
             return Ok(config);
         }
         let config = Config::read(self.global.config.as_deref())?;
+        self.files.borrow_mut().extend(config.path.clone());
         Ok(self.config.get_or_init(|| config))
     }
 
@@ -102,11 +104,26 @@ impl Context {
     ///
     /// It does not open.
     pub fn other_keyring(&self, given: &str) -> Result<OpenKeyring, Failure> {
-        Opening::other(self.config()?, given)?.open()
+        let opening = Opening::other(self.config()?, given)?;
+        self.files.borrow_mut().extend(opening.files()?);
+        opening.open()
     }
 
     /// Returns how the keyring `given` of this call opens, or is created.
     pub fn opening(&self, given: &str) -> Result<Opening<'_>, Failure> {
-        Opening::new(self.config()?, given, &self.global.secrets)
+        let opening = Opening::new(self.config()?, given, &self.global.secrets)?;
+        self.files.borrow_mut().extend(opening.files()?);
+        Ok(opening)
+    }
+
+    /// Notes a file that this call reads.
+    pub fn use_file(&self, path: &Path) {
+        self.files.borrow_mut().push(path.into());
+    }
+
+    /// Returns the files that this call reads: its configuration, the files of its keyrings and their secrets, and
+    /// its input. None of them is an output.
+    pub fn files_in_use(&self) -> Vec<PathBuf> {
+        self.files.borrow().clone()
     }
 }

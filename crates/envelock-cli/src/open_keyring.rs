@@ -7,7 +7,7 @@ use crate::output::printable;
 use crate::secrets::{self, PASSPHRASE, Secret, SecretOptions, SecretSource, hexadecimal};
 use envelock::file::{FileKeyring, Protection, ProtectionKind};
 use envelock::{Envelope, Keyring, Lifecycle, MasterKey};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Most key files that protect one another.
@@ -186,7 +186,9 @@ impl<'a> Opening<'a> {
     ) -> Result<Protection, Failure> {
         Ok(match (kind, &file.raw_key, &file.outer) {
             (ProtectionKind::RawKey, Some(path), _) => Protection::raw_key(raw_key(path)?),
-            (ProtectionKind::Keyring, _, Some(outer)) => Protection::keyring(self.outer(outer)?),
+            (ProtectionKind::Keyring, _, Some(outer)) => {
+                Protection::keyring(self.outer(outer)?.open()?.lifecycle())
+            }
             (ProtectionKind::Unprotected, ..) => Protection::unprotected_plaintext(),
             _ => Protection::passphrase(&*self.passphrase(file, is_new)?),
         })
@@ -199,15 +201,37 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// Opens the keyring that protects this one.
-    fn outer(&self, given: &str) -> Result<Arc<dyn Keyring>, Failure> {
+    /// Returns the files of the keyring, its secret, and the keyrings that protect it.
+    ///
+    /// # Errors
+    ///
+    /// A locator of those is wrong.
+    pub fn files(&self) -> Result<Vec<PathBuf>, Failure> {
+        let (mut files, secret) = (
+            vec![self.path().to_path_buf()],
+            match &self.locator {
+                KeyringLocator::File(file) => self.passphrase.as_ref().or(file.passphrase.as_ref()),
+                KeyringLocator::Token(token) => self.pin.as_ref().or(token.pin.as_ref()),
+            },
+        );
+        files.extend(secret.and_then(SecretSource::file));
+        if let KeyringLocator::File(file) = &self.locator {
+            files.extend(file.raw_key.clone());
+            if let Some(outer) = &file.outer {
+                files.extend(self.outer(outer)?.files()?);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Returns how the keyring that protects this one opens.
+    fn outer(&self, given: &str) -> Result<Opening<'a>, Failure> {
         let depth = self.depth.saturating_add(1);
         if depth > MAX_DEPTH {
             let what = format!("more than {MAX_DEPTH} keyrings protect one another");
             return Err(Failure::usage(what, "correct `outer` in the locators"));
         }
-        let outer = Opening { depth, ..Opening::other(self.config, given)? };
-        Ok(outer.open()?.lifecycle())
+        Ok(Opening { depth, ..Opening::other(self.config, given)? })
     }
 
     #[cfg(feature = "pkcs11")]

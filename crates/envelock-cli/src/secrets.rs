@@ -116,6 +116,15 @@ fn source(file: Option<&PathBuf>, descriptor: Option<u16>, kind: Kind) -> Option
 }
 
 impl SecretSource {
+    /// Returns the path of the file, for a comparison with others.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            SecretSource::File(path) => Some(path.clone()),
+            SecretSource::Descriptor(number) => Some(format!("/dev/fd/{number}").into()),
+            SecretSource::Variable(_) => None,
+        }
+    }
+
     /// Reads text: without the final line end, at most 4096 bytes, not empty.
     ///
     /// # Errors

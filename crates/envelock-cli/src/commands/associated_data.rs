@@ -1,5 +1,6 @@
 //! Associated data as arguments: text, a file, or named pairs.
 
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::printable;
 use clap::Args;
@@ -27,8 +28,9 @@ impl AssociatedData {
     /// # Errors
     ///
     /// The file cannot be read, or a pair is wrong.
-    pub fn bytes(&self) -> Result<Vec<u8>, Failure> {
+    pub fn bytes(&self, context: &Context) -> Result<Vec<u8>, Failure> {
         if let Some(path) = &self.aad_file {
+            context.use_file(path);
             return std::fs::read(path).map_err(|error| Failure::io(printable(path), &error));
         }
         if let Some(text) = &self.aad {

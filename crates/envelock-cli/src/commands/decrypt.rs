@@ -1,10 +1,9 @@
 //! `envelock decrypt`: a message to a file or to standard output.
 
 use super::associated_data::AssociatedData;
-use super::streams::{Input, NewFile, Target};
+use super::streams::{Input, Named, NewFile, Target};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::printable;
 use clap::Args;
 use envelock::file::MessageFile;
 use envelock::{Aad, Envelope, Error, Keyring, file};
@@ -33,20 +32,26 @@ impl Decrypt {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         self.input.check(context)?;
         let target = self.target.check(false)?;
-        let aad = self.associated_data.bytes()?;
-        let envelope = context.keyring()?.envelope();
+        let aad = self.associated_data.bytes(context)?;
+        let keyring = context.keyring()?;
+        target.check(&context.files_in_use(), true)?;
+        let (envelope, keyring) = (keyring.envelope(), keyring.given.as_str());
         let aad = Aad::new(&aad);
         match target {
             NewFile::At(path, options) => {
-                let from = self.input.path();
-                let len = file::decrypt(&envelope, from, &path, aad, options);
-                let len = len.map_err(|error| Failure::from(error).of(printable(from)))?;
+                let len = match self.input.is_standard_input() {
+                    true => file::decrypt_from(&envelope, self.input.open()?, &path, aad, options),
+                    false => file::decrypt(&envelope, self.input.path(), &path, aad, options),
+                };
+                let len = len.map_err(|error| self.input.failure(error, keyring))?;
                 self.target.print(context.output(), &path, len)
             }
-            NewFile::StandardOutput(sink) if sink.is_terminal() => self.show(&envelope, sink, aad),
+            NewFile::StandardOutput(sink) if sink.file.is_terminal() => {
+                self.show(&envelope, keyring, sink.file, aad)
+            }
             NewFile::StandardOutput(sink) => {
                 let mut sink = Counted { sink, has_bytes: false };
-                self.copy(&envelope, &mut sink, aad).map_err(|mut failure| {
+                self.copy(&envelope, keyring, &mut sink, aad).map_err(|mut failure| {
                     if sink.has_bytes {
                         failure.what += "; what was written is not the whole plaintext: discard it";
                     }
@@ -60,45 +65,28 @@ impl Decrypt {
     fn copy(
         &self,
         envelope: &Envelope<impl Keyring>,
+        keyring: &str,
         sink: impl Write,
         aad: Aad<'_>,
     ) -> Result<(), Failure> {
-        let copied = self.copy_from(self.input.path(), envelope, sink, aad);
-        copied.map_err(|failure| failure.of(printable(self.input.path())))
-    }
-
-    fn copy_from(
-        &self,
-        path: &Path,
-        envelope: &Envelope<impl Keyring>,
-        sink: impl Write,
-        aad: Aad<'_>,
-    ) -> Result<(), Failure> {
-        if !path.is_file() {
-            envelope.decrypt_copy(self.input.open()?, sink, aad)?;
-            return Ok(());
-        }
-        let mut message = MessageFile::open(path)?;
-        let key = match (envelope.open(message.header()), message.former_header()) {
-            // The keyring may not know the version of a new header that a crash tore.
-            (Err(_), Some(former)) => envelope.open(former)?,
-            (key, _) => key?,
+        let path = self.input.path();
+        let copied = match self.input.is_standard_input() || !path.is_file() {
+            true => envelope.decrypt_copy(self.input.open()?, sink, aad).map(drop),
+            false => copy_file(path, envelope, sink, aad),
         };
-        let start = message.header().len() as u64;
-        message.seek(SeekFrom::Start(start)).map_err(Error::from)?;
-        key.decrypt_copy(message, sink, aad)?;
-        Ok(())
+        copied.map_err(|error| self.input.failure(error, keyring))
     }
 
     /// Shows text on a terminal, once all of it is verified.
     fn show(
         &self,
         envelope: &Envelope<impl Keyring>,
+        keyring: &str,
         mut terminal: File,
         aad: Aad<'_>,
     ) -> Result<(), Failure> {
         let mut text = Shown(Zeroizing::new(Vec::with_capacity(MAX_SHOWN)));
-        let copied = self.copy(envelope, &mut text, aad);
+        let copied = self.copy(envelope, keyring, &mut text, aad);
         let is_text = |bytes: &[u8]| {
             let shown = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
             std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(shown))
@@ -116,9 +104,27 @@ impl Decrypt {
     }
 }
 
+/// Copies the plaintext of a message in a file, whose header a crash can have torn.
+fn copy_file(
+    path: &Path,
+    envelope: &Envelope<impl Keyring>,
+    sink: impl Write,
+    aad: Aad<'_>,
+) -> Result<(), Error> {
+    let mut message = MessageFile::open(path)?;
+    let key = match (envelope.open(message.header()), message.former_header()) {
+        // The keyring may not know the version of a new header that a crash tore.
+        (Err(_), Some(former)) => envelope.open(former)?,
+        (key, _) => key?,
+    };
+    let start = message.header().len() as u64;
+    message.seek(SeekFrom::Start(start))?;
+    key.decrypt_copy(message, sink, aad).map(drop)
+}
+
 /// A sink that knows whether anything was written.
 struct Counted {
-    sink: File,
+    sink: Named,
     has_bytes: bool,
 }
 

@@ -5,7 +5,6 @@ use super::streams::{Input, NewFile, Target};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::open_keyring::OpenKeyring;
-use crate::output::printable;
 use clap::Args;
 use envelock::{Aad, Envelope, Error, Keyring, MultiKeyring, file};
 use std::sync::Arc;
@@ -31,7 +30,7 @@ impl Encrypt {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         self.input.check(context)?;
         let target = self.target.check(true)?;
-        let aad = self.associated_data.bytes()?;
+        let aad = self.associated_data.bytes(context)?;
         let mut keyrings = vec![context.keyring()?];
         if let (Some(key), [keyring]) = (&self.key, keyrings.as_mut_slice()) {
             *keyring = keyring.with_key(key)?;
@@ -39,18 +38,23 @@ impl Encrypt {
         for also in &self.also {
             keyrings.push(context.other_keyring(also)?);
         }
+        target.check(&context.files_in_use(), false)?;
         let envelope = Envelope::new(together(&keyrings)?);
         let aad = Aad::new(&aad);
-        let from = self.input.path();
+        let failed = |error| {
+            let names: Vec<&str> = keyrings.iter().map(|keyring| keyring.given.as_str()).collect();
+            self.input.failure(error, &names.join(", "))
+        };
         match target {
             NewFile::At(path, options) => {
-                let len = file::encrypt(&envelope, from, &path, aad, options);
-                let len = len.map_err(|error| Failure::from(error).of(printable(from)))?;
-                self.target.print(context.output(), &path, len)?;
+                let len = match self.input.is_standard_input() {
+                    true => file::encrypt_from(&envelope, self.input.open()?, &path, aad, options),
+                    false => file::encrypt(&envelope, self.input.path(), &path, aad, options),
+                };
+                self.target.print(context.output(), &path, len.map_err(failed)?)?;
             }
             NewFile::StandardOutput(sink) => {
-                let copied = envelope.encrypt_copy(self.input.open()?, sink, aad);
-                copied.map_err(|error| Failure::from(error).of(printable(from)))?;
+                envelope.encrypt_copy(self.input.open()?, sink, aad).map_err(failed)?;
             }
         }
         keyrings.iter().try_for_each(OpenKeyring::flush)
