@@ -41,6 +41,11 @@ impl OpenKeyring {
         Envelope::new(self.lifecycle())
     }
 
+    /// Whether it takes key material from outside. A token generates its own.
+    pub fn imports(&self) -> bool {
+        matches!(self.kind, OpenKind::File(_))
+    }
+
     /// Returns the key file, or the catalogue of the token.
     pub fn file(&self) -> &FileKeyring {
         match &self.kind {

@@ -6,11 +6,13 @@ use crate::open_keyring::OpenKeyring;
 use crate::output::printable;
 use crate::version_name::VersionName;
 use clap::Args;
-use envelock::file::{self, FileChange, MessageFile};
+use envelock::file::{self, FileChange, FileError, FileKind, MessageFile, MessageFileError};
 use envelock::{
-    Envelope, GrantOptions, Keyring, MigratingKeyring, RewrapOptions, RewrapReport, SlotOutcome,
+    Envelope, Error, GrantOptions, Keyring, MigratingKeyring, RewrapOptions, RewrapReport,
+    SlotOutcome,
 };
 use serde_json::json;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -85,8 +87,13 @@ impl Rewrap {
                 last = Some(failure);
             }
         }
-        keyring.flush()?;
-        other.iter().try_for_each(OpenKeyring::flush)?;
+        if self.dry_run {
+            // What was wrapped is thrown away, so it is not counted: a drop would write the counts.
+            std::mem::forget((keyring, other));
+        } else {
+            keyring.flush()?;
+            other.iter().try_for_each(OpenKeyring::flush)?;
+        }
         match last {
             None => Ok(()),
             Some(failure) if self.files.len() == 1 => Err(failure),
@@ -119,46 +126,85 @@ impl Rewrap {
         if self.dry_run {
             return self.tried(keys, path);
         }
-        let changed =
-            |change| Done { change: change_name(change), slots: Vec::new(), is_complete: true };
-        if let Some(to) = added {
-            let mut options = GrantOptions::new();
-            for VersionName { key, version } in &self.from_compromised {
-                options = options.from_compromised(key, *version);
+        let done = match (added, &self.remove) {
+            (Some(to), _) => {
+                Done::new(change_name(file::add_slot(envelope, path, to, self.grant_options())?))
             }
-            return Ok(changed(file::add_slot(envelope, path, to, options)?));
-        }
-        if let Some(name) = &self.remove {
-            return Ok(changed(file::remove_name(envelope, path, name)?));
-        }
-        let mut options = RewrapOptions::new();
-        for VersionName { key, version } in &self.from_compromised {
-            options = options.from_compromised(key, *version);
-        }
-        if let Some(VersionName { key, version }) = &self.retiring {
-            options = options.retiring(key, *version);
-        }
-        let done = file::rewrap(envelope, path, options)?;
-        Ok(Done {
-            change: change_name(done.change()),
-            slots: slots(done.report()),
-            is_complete: done.report().is_complete(),
+            (_, Some(name)) => Done::new(change_name(file::remove_name(envelope, path, name)?)),
+            _ => {
+                let done = file::rewrap(envelope, path, self.rewrap_options())?;
+                Done::new(change_name(done.change())).with_slots(done.report())
+            }
+        };
+        Ok(done)
+    }
+
+    /// Makes the new header in memory, and writes nothing.
+    fn tried(&self, keys: &Keys, path: &Path) -> Result<Done, Failure> {
+        let Keys { envelope, added } = keys;
+        let message = MessageFile::open(path)?;
+        let header = message.header();
+        let done = |is_changed| match is_changed || message.is_torn() {
+            true => Done::new("would change"),
+            false => Done::new("unchanged"),
+        };
+        let done = match (added, &self.remove) {
+            (Some(to), _) => {
+                done(envelope.add_slot(header, to, self.grant_options())?.is_changed())
+            }
+            (_, Some(name)) => done(envelope.remove_name(header, name)?.is_changed()),
+            _ => {
+                let new = envelope.rewrap(header, self.rewrap_options())?;
+                done(new.is_changed()).with_slots(new.report())
+            }
+        };
+        check_writable(path)?;
+        Ok(done)
+    }
+
+    fn grant_options(&self) -> GrantOptions<'_> {
+        let named = self.from_compromised.iter();
+        named.fold(GrantOptions::new(), |options, VersionName { key, version }| {
+            options.from_compromised(key, *version)
         })
     }
 
-    /// Judges by labels, without a call to a back end.
-    fn tried(&self, keys: &Keys, path: &Path) -> Result<Done, Failure> {
-        let message = MessageFile::open(path)?;
-        let header = envelock::inspect(message.header())?;
-        let is_due = match (&self.remove, &keys.added) {
-            (Some(name), _) => header.slots().any(|slot| slot.label.name.as_str() == name),
-            // Whether the slots are there already, only the call itself finds out.
-            (None, Some(_)) => true,
-            (None, None) => keys.envelope.needs_rewrap(message.header())?,
-        };
-        let change = if is_due { "would change" } else { "unchanged" };
-        Ok(Done { change, slots: Vec::new(), is_complete: true })
+    fn rewrap_options(&self) -> RewrapOptions<'_> {
+        let named = self.from_compromised.iter();
+        let options = named.fold(RewrapOptions::new(), |options, VersionName { key, version }| {
+            options.from_compromised(key, *version)
+        });
+        match &self.retiring {
+            Some(VersionName { key, version }) => options.retiring(key, *version),
+            None => options,
+        }
     }
+}
+
+impl Done {
+    fn new(change: &'static str) -> Self {
+        Done { change, slots: Vec::new(), is_complete: true }
+    }
+
+    fn with_slots(self, report: &RewrapReport) -> Self {
+        Done { slots: slots(report), is_complete: report.is_complete(), ..self }
+    }
+}
+
+/// Refuses a file that a rewrap would not write: a link, one of several names, one of another user.
+fn check_writable(path: &Path) -> Result<(), Failure> {
+    let io = |error: std::io::Error| Failure::from_io(&error);
+    let stat = path.symlink_metadata().map_err(io)?;
+    let path_buf = path.to_path_buf();
+    if stat.is_symlink() {
+        let error = FileError::NotRegular { path: path_buf, kind: FileKind::Symlink };
+        return Err(Error::from(MessageFileError::File(error)).into());
+    }
+    if stat.nlink() > 1 {
+        let error = MessageFileError::HardLinks { path: path_buf, links: stat.nlink() };
+        return Err(Error::from(error).into());
+    }
+    std::fs::File::options().write(true).open(path).map(drop).map_err(io)
 }
 
 fn incomplete() -> Failure {

@@ -141,7 +141,10 @@ fn rewrap_moves_the_header_and_leaves_the_body() -> Result {
     sandbox.ok("-k file:keys key rotate orders")?;
     let before = sandbox.read("message")?;
     let keys = sandbox.read("keys")?;
-    assert_eq!(sandbox.ok("-k file:keys rewrap --dry-run message")?, "message  would change\n");
+    assert_eq!(
+        sandbox.ok("-k file:keys rewrap --dry-run message")?,
+        "message  would change  rewrapped\n"
+    );
     assert_eq!((sandbox.read("message")?, sandbox.read("keys")?), (before.clone(), keys));
     assert_eq!(sandbox.ok("-k file:keys rewrap message")?, "message  in place  rewrapped\n");
     let after = sandbox.read("message")?;
@@ -186,6 +189,53 @@ fn refused_version_is_reported_with_its_remedy() -> Result {
     sandbox.ok("-k file:keys rewrap message --from-compromised orders:1")?;
     sandbox.ok("-k file:keys rewrap message --retiring orders:1")?;
     Ok(())
+}
+
+/// Each call is tried first, and prints the same slots and the same error.
+#[test]
+fn dry_run_of_a_rewrap_finds_what_the_call_finds() -> Result {
+    let sandbox = with_message()?;
+    sandbox.ok("-k file:escrow key create recovery --new-keyring --unprotected")?;
+    sandbox.ok("-k file:keys key rotate orders")?;
+    std::fs::create_dir(sandbox.path("two"))?;
+    std::fs::copy(sandbox.path("message"), sandbox.path("two/a"))?;
+    std::fs::hard_link(sandbox.path("two/a"), sandbox.path("two/b"))?;
+    std::os::unix::fs::symlink("message", sandbox.path("link"))?;
+    let calls = [
+        ("two/a", 6, "has 2 hard links"),
+        ("./link", 1, "not a regular file"),
+        ("--remove orders message", 6, "no slot that opens would remain"),
+        ("--remove absent message", 1, "has no slot of key"),
+        ("--retiring orders:2 message", 6, "still opens"),
+        ("message", 0, "rewrapped"),
+        ("message", 0, "current by its label"),
+        ("--add file:escrow message", 0, ""),
+        ("--add file:escrow message", 0, ""),
+        ("--remove recovery message", 0, ""),
+    ];
+    let check = |(call, code, text): (&str, i32, &str)| -> Result {
+        let before = (sandbox.read("message")?, sandbox.read("keys")?, sandbox.read("escrow")?);
+        let run = |arguments: &str| -> Result<(Option<i32>, String, String)> {
+            let output = sandbox.run(&format!("-k file:keys rewrap {arguments} {call}"))?;
+            let printed = String::from_utf8(output.stdout)?;
+            Ok((output.status.code(), printed, String::from_utf8(output.stderr)?))
+        };
+        let tried = run("--dry-run")?;
+        let after = (sandbox.read("message")?, sandbox.read("keys")?, sandbox.read("escrow")?);
+        assert!(before == after, "{call}");
+        let made = run("")?;
+        assert_eq!((tried.0, &tried.2), (made.0, &made.2), "{call}");
+        assert_eq!(
+            tried.1.replace("would change", "in place"),
+            made.1.replace("copied", "in place")
+        );
+        assert_eq!(made.0, Some(code), "{call}: {made:?}");
+        assert!((made.1 + &made.2).contains(text), "{call}");
+        Ok(())
+    };
+    calls.into_iter().try_for_each(check)?;
+    sandbox.ok("-k file:keys key compromise orders:2 --yes")?;
+    check(("message", 6, "is compromised"))
 }
 
 #[test]

@@ -86,5 +86,7 @@ fn token_that_refuses_is_reported() -> Result {
     let errors = failed(material, &token.run(&token.keyring, material)?, 1)?;
     assert!(errors.contains("key material cannot be imported"), "{errors}");
     assert!(errors.contains("key add KEY`"), "{errors}");
+    let tried = format!("{material} --dry-run");
+    assert_eq!(failed(&tried, &token.run(&token.keyring, &tried)?, 1)?, errors);
     Ok(())
 }

@@ -38,10 +38,9 @@ impl ChangeArguments {
         evidence: Option<[u8; 32]>,
     ) -> Result<(), Failure> {
         let options = self.options(evidence);
-        let lifecycle = keyring.lifecycle();
         let made = match self.dry_run {
-            true => attempt(&*lifecycle, changes, &options),
-            false => lifecycle.change(changes, &options, &mut OsRandom),
+            true => attempt(keyring, changes, &options),
+            false => keyring.lifecycle().change(changes, &options, &mut OsRandom),
         };
         let print = |outcome: &ChangeOutcome| print(context, outcome, self.dry_run);
         match made {
@@ -78,7 +77,7 @@ impl ChangeArguments {
         if self.dry_run {
             return Ok(());
         }
-        attempt(&*keyring.lifecycle(), changes, &self.options(evidence))
+        attempt(keyring, changes, &self.options(evidence))
             .map_err(|error| Failure::from(error).of(format!("keyring {}", keyring.given)))?;
         confirm(what, name, may_skip)
     }
@@ -97,12 +96,15 @@ impl ChangeArguments {
 
 /// Makes the changes in a copy of the records.
 fn attempt(
-    keyring: &dyn Lifecycle,
+    keyring: &OpenKeyring,
     changes: &[Change<'_>],
     options: &ChangeOptions,
 ) -> Result<ChangeOutcome, Error> {
     let mut material = |name: envelock::KeyName<'_>, version, material: Material<'_>| {
         let twin = match material {
+            Material::Imported(_) if !keyring.imports() => {
+                return Err(LifecycleError::ImportRefused.into());
+            }
             Material::Imported(key) => MemoryKeyring::import(name.as_str(), version, key)?,
             _ => MemoryKeyring::create(name.as_str())?,
         };
@@ -112,7 +114,7 @@ fn attempt(
             (record.master_key_id, record.algorithm, record.origin);
         Ok(NewMaterial { master_key_id, algorithm, origin })
     };
-    Ok(keyring.keysets()?.with_changes::<Error>(changes, options, &mut material)?.1)
+    Ok(keyring.lifecycle().keysets()?.with_changes::<Error>(changes, options, &mut material)?.1)
 }
 
 /// Prints the transitions of a change.
