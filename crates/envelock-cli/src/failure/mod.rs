@@ -6,6 +6,8 @@ pub mod of_ops;
 use envelock::Error;
 use std::process::ExitCode;
 
+const MAKE_ROOM: &str = "make room: `df -h` shows how much there is";
+
 /// Why the program ends: its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -70,7 +72,7 @@ impl Failure {
         let next = match error.kind() {
             std::io::ErrorKind::NotFound => "check the name: `ls -l` lists a directory",
             std::io::ErrorKind::PermissionDenied => "check owner and mode: `ls -l` shows them",
-            std::io::ErrorKind::StorageFull => "make room: `df -h` shows how much there is",
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => MAKE_ROOM,
             _ => "remove the cause and run the command again",
         };
         Failure::new(Exit::CouldNotRun, error.to_string(), next)

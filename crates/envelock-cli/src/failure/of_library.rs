@@ -1,15 +1,20 @@
 //! The exit code and the next step for each error of the library.
 
-use super::Exit;
+use super::{Exit, MAKE_ROOM};
 use envelock::Error;
 use envelock::file::{FileError, KeyFileError, KeyFileFault, MessageFileError};
 use envelock::keyset::{Guard, KeyFault, LifecycleError, Operation, Refusal, VersionState};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 const LIST: &str = "`envelock key list` shows the keys and their versions";
 const AGAIN: &str = "run the same command again later";
 
 /// Returns the exit code and the next step for an error of the library.
 pub fn exit_and_next(error: &Error) -> (Exit, String) {
+    if is_storage_full(error) {
+        return (Exit::CouldNotRun, MAKE_ROOM.into());
+    }
     if error.is_retryable() {
         return (Exit::TryLater, AGAIN.into());
     }
@@ -49,6 +54,22 @@ pub fn exit_and_next(error: &Error) -> (Exit, String) {
         _ => (Exit::CouldNotRun, "remove the cause and run the command again"),
     };
     (exit, next.into())
+}
+
+/// Reports whether a disk or a quota is full: the library takes that for temporary, but a person makes room.
+fn is_storage_full(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(match error {
+        Error::Io { source } => source,
+        _ => error,
+    });
+    while let Some(error) = cause {
+        let shared = error.downcast_ref::<Arc<io::Error>>().map(|error| &**error);
+        if let Some(error) = error.downcast_ref::<io::Error>().or(shared) {
+            return matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn refused(refusal: Refusal) -> &'static str {
@@ -192,8 +213,9 @@ fn key_file(error: &KeyFileError) -> (Exit, String) {
 fn content(fault: &KeyFileFault) -> (Exit, String) {
     let (exit, next) = match fault {
         KeyFileFault::OuterKeyring(error) => return exit_and_next(error),
+        // A wrong passphrase is the likely cause, which is no reason to page somebody.
         KeyFileFault::Authentication => (
-            Exit::NotVerified,
+            Exit::CouldNotRun,
             "try the passphrase again; if it is right, the first line is damaged: take a backup",
         ),
         KeyFileFault::NotKeyFile { .. } | KeyFileFault::Converted { .. } => {
@@ -254,5 +276,38 @@ fn file(error: &FileError) -> (Exit, String) {
         FileError::Io { .. } => "check owner, mode and room: `ls -l`, `df -h`",
         _ => "remove the cause and run the command again",
     };
-    (Exit::CouldNotRun, next.into())
+    let exit = match error {
+        FileError::Exists { .. } => Exit::Usage,
+        _ => Exit::CouldNotRun,
+    };
+    (exit, next.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, exit_and_next};
+    use envelock::Error;
+    use envelock::file::{FileAction, FileError, KeyFileError, MessageFileError};
+    use std::io::{self, ErrorKind};
+    use std::sync::Arc;
+
+    #[test]
+    fn full_disk_has_one_exit_code() {
+        let full = || io::Error::from(ErrorKind::StorageFull);
+        let in_file = |source| {
+            let (path, source) = ("keys".into(), Arc::new(source));
+            FileError::Io { action: FileAction::Write, path, source }
+        };
+        for error in [
+            Error::from(full()),
+            Error::from(KeyFileError::File(in_file(full()))),
+            Error::from(MessageFileError::File(in_file(full()))),
+        ] {
+            let (exit, next) = exit_and_next(&error);
+            assert_eq!(exit, Exit::CouldNotRun, "{error:?}");
+            assert!(next.starts_with("make room"), "{next}");
+        }
+        let busy = Error::from(KeyFileError::File(in_file(ErrorKind::WouldBlock.into())));
+        assert_eq!(exit_and_next(&busy).0, Exit::TryLater);
+    }
 }

@@ -38,7 +38,7 @@ fn new_keyring_is_created_on_request_alone() -> Result {
     assert!(!sandbox.path("keys").exists());
     let printed = sandbox.ok("-k file:keys key create orders --new-keyring --unprotected")?;
     assert_eq!(printed, "keys  created\norders:1  primary\nchange 1\n");
-    sandbox.fails("-k file:keys key create orders --new-keyring --unprotected", 1)?;
+    sandbox.fails("-k file:keys key create orders --new-keyring --unprotected", 2)?;
     sandbox.ok("-k file:keys key create invoices")?;
     assert_eq!(states(&sandbox, "invoices")?, ["primary"]);
     let errors = sandbox.fails("-k file:keys key create orders", 1)?;

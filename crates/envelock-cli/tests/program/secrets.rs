@@ -35,7 +35,7 @@ fn passphrase_comes_from_each_source() -> Result {
 }
 
 #[test]
-fn wrong_passphrase_is_exit_7_and_none_is_a_usage_error() -> Result {
+fn wrong_passphrase_is_exit_1_and_none_is_a_usage_error() -> Result {
     let sandbox = sandbox()?;
     let errors = sandbox.fails("-k file:keys key list", 2)?;
     assert!(errors.contains("there is no terminal to ask for it"), "{errors}");
@@ -45,8 +45,9 @@ fn wrong_passphrase_is_exit_7_and_none_is_a_usage_error() -> Result {
     );
     let mut command = sandbox.command("-k file:keys key list");
     let output = finish(command.env("ENVELOCK_PASSPHRASE", "Correct horse"), b"")?;
-    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8(output.stderr)?;
+    assert!(errors.contains("try the passphrase again"), "{errors}");
     assert!(!errors.contains("orrect horse"), "{errors}");
     Ok(())
 }

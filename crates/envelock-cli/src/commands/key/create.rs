@@ -44,7 +44,7 @@ impl Create {
         if opening.path().exists() {
             let what = format!("{path} exists already");
             let next = format!("`envelock key create {key}` adds a key to it");
-            return Err(Failure::new(Exit::CouldNotRun, what, next));
+            return Err(Failure::usage(what, next));
         }
         let keyring = opening.create(key, self.unprotected)?;
         let keysets = keyring.lifecycle().keysets()?;
