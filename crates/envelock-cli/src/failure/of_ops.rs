@@ -11,6 +11,10 @@ impl From<StartError> for Failure {
                 return Failure::usage(chain(&error), "correct the options");
             }
             StartError::Envelope(error) => return Failure::from(error),
+            StartError::NoBodies(_) => {
+                "`envelock decrypt` and `envelock encrypt` to a new name do it for each message"
+                    .into()
+            }
             StartError::NotPrimary(version) => format!("`envelock key promote {version}`"),
             StartError::NameNotAllowed(_) => "wrap under an allowed key: `-k KEYRING`".into(),
             StartError::Unreadable { version, .. } => format!(

@@ -8,3 +8,4 @@ mod interruptions;
 mod others;
 mod plans;
 mod records;
+mod reencryption;

@@ -21,6 +21,9 @@ pub struct RetryJob {
     /// The directory of the job.
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
+    /// Other associated data than the job had, as for its `--re-encrypt`.
+    #[arg(long, value_name = "TEXT")]
+    aad: Option<String>,
     /// A limit, such as items-per-second=500.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -60,7 +63,8 @@ pub fn open(
         // A retry of an undo names both.
         store = if undo.is_some() { named(chosen, before) } else { Box::new(chosen) };
     }
-    let keys = keys(context, keyring, &settings.definition.task, settings.add.as_deref(), undo)?;
+    let (add, aad) = (settings.add.as_deref(), settings.aad.as_deref());
+    let keys = keys(context, keyring, &settings.definition.task, add, undo, aad)?;
     Ok((store, keys, earlier))
 }
 
@@ -172,11 +176,11 @@ impl RetryJob {
     ///
     /// The job still runs, or items are left again.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let before = Settings::read(&self.directory)?;
+        let before = self.with_aad(Settings::read(&self.directory)?)?;
         finished_or_refuse(&self.directory, "retry")?;
         let (directory, is_there) = directory_for(&self.directory, "retry")?;
         if is_there {
-            let settings = Settings::read(&directory)?;
+            let settings = self.with_aad(Settings::read(&directory)?)?;
             return resume(context, &directory, &settings, Shard::WHOLE, &self.set, false);
         }
         // After a retry, what that one has left.
@@ -190,6 +194,18 @@ impl RetryJob {
         }
         let settings = Settings { retries: Some(absolute(&of)?), gate: None, ..before };
         start(context, &directory, settings, &self.set)
+    }
+}
+
+impl RetryJob {
+    fn with_aad(&self, mut settings: Settings) -> Result<Settings, Failure> {
+        let is_new = matches!(settings.definition.task, Task::Reencrypt { .. });
+        if self.aad.is_some() && !is_new {
+            let what = "the job encrypts nothing again, so no associated data is needed";
+            return Err(Failure::usage(what, "leave `--aad` away"));
+        }
+        settings.aad = self.aad.clone().or(settings.aad);
+        Ok(settings)
     }
 }
 
@@ -212,6 +228,14 @@ impl UndoJob {
     /// The job still runs, or an old header does not open any more.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         finished_or_refuse(&self.directory, "undo")?;
+        if let Task::Reencrypt { .. } = Settings::read(&self.directory)?.definition.task {
+            let what = format!(
+                "the job in {} encrypted messages again, which cannot be undone: the old bodies are gone",
+                printable(&self.directory)
+            );
+            let next = "messages of before the job come from a backup alone";
+            return Err(Failure::new(Exit::Refused, what, next));
+        }
         let mut all = vec![self.directory.clone()];
         for number in 1_u32.. {
             let retry = self.directory.join(format!("retry-{number}"));
@@ -249,6 +273,7 @@ impl UndoJob {
             undoes: Some(absolute(of)?),
             retries: None,
             add: None,
+            aad: None,
             gate: None,
             definition,
             ..before

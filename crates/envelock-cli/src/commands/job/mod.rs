@@ -1,10 +1,12 @@
 //! `envelock job`: work on many messages that survives kills, and counts each of them once.
 
+mod advice;
 mod again;
 pub mod console;
 mod control;
 mod limits;
 mod plan;
+mod reencrypt;
 mod run;
 pub mod settings;
 pub mod start;
@@ -21,7 +23,7 @@ use clap::Subcommand;
 pub enum Job {
     /// Show what a job would do, by labels. Nothing is written.
     Plan(start::JobOptions),
-    /// Rewrap every message of a source after a rotation, or add or remove a key.
+    /// Rewrap every message of a source after a rotation, add or remove a key, or encrypt again.
     Start(start::StartJob),
     /// Resume a job that was stopped, killed or halted, or let a paused one go on.
     Resume(start::ResumeJob),

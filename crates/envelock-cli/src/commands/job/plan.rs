@@ -1,5 +1,6 @@
 //! What a job would do, by labels. Nothing is written, and no key is used.
 
+use super::advice::Advice;
 use super::console::{grouped, now, readable};
 use super::limits::describe;
 use super::start::at_rate;
@@ -35,6 +36,7 @@ struct Planning<'a> {
     due: AtomicU64,
     header_bytes: AtomicU64,
     undo_bytes: AtomicU64,
+    advice: Advice,
     /// The versions that were seen, and what the keys say about each.
     versions: Mutex<BTreeMap<(String, u32, String), Seen>>,
 }
@@ -46,7 +48,8 @@ struct Seen {
 }
 
 impl Planning<'_> {
-    fn is_due(&self, header: &[u8]) -> Result<bool, Error> {
+    fn is_due(&self, item: &Item<'_>) -> Result<bool, Error> {
+        let header = item.stored.header.as_slice();
         let parsed = inspect(header)?;
         Ok(match (self.task, &self.other) {
             (Task::Rewrap { .. }, _) => self.envelope.needs_rewrap(header)?,
@@ -61,6 +64,13 @@ impl Planning<'_> {
                 // A keyring that cannot be read was refused before.
                 let _ = other.visit_primaries(&mut each);
                 !has_all
+            }
+            (Task::Reencrypt { cause, .. }, _) => {
+                let keyring = self.envelope.keyring();
+                let is_mine = |label| keyring.freshness(&label).ok() != Some(Freshness::NotMine);
+                // The others are excluded.
+                parsed.slots().any(|slot| is_mine(slot.label))
+                    && self.advice.count(cause, &parsed, item.stored.body_written)
             }
             _ => false,
         })
@@ -94,7 +104,7 @@ impl Operation for Judge<'_> {
         let Judge(planning, keys) = self;
         let header = item.stored.header.as_slice();
         planning.note(header, keys);
-        if planning.is_due(header).unwrap_or(false) {
+        if planning.is_due(item).unwrap_or(false) {
             let key_len = item.key.as_bytes().len() as u64;
             planning.due.fetch_add(1, Ordering::Relaxed);
             planning.header_bytes.fetch_add(header.len() as u64, Ordering::Relaxed);
@@ -127,6 +137,8 @@ pub struct Plan {
     due: u64,
     header_bytes: u64,
     undo_bytes: u64,
+    advice: Advice,
+    refusal: Option<Failure>,
     versions: BTreeMap<(String, u32, String), Seen>,
     /// The times of reads, in order.
     reads: Vec<Duration>,
@@ -161,6 +173,7 @@ impl Plan {
             due: AtomicU64::new(0),
             header_bytes: AtomicU64::new(0),
             undo_bytes: AtomicU64::new(0),
+            advice: Advice::default(),
             versions: Mutex::default(),
         };
         let reads = time_reads(&store)?;
@@ -171,6 +184,8 @@ impl Plan {
             due: planning.due.into_inner(),
             header_bytes: planning.header_bytes.into_inner(),
             undo_bytes: planning.undo_bytes.into_inner(),
+            advice: planning.advice,
+            refusal: super::reencrypt::check(&definition.task, keys).err(),
             versions: planning.versions.into_inner().unwrap_or_else(PoisonError::into_inner),
             reads,
             calls_a_back_end: keyring.given.starts_with("pkcs11:"),
@@ -183,13 +198,13 @@ impl Plan {
     ///
     /// A version that items are under cannot be read, or standard output cannot be written.
     pub fn print(
-        &self,
+        mut self,
         context: &Context,
         directory: &Path,
         controls: &Controls,
         start: &str,
     ) -> Result<(), Failure> {
-        let output = context.output();
+        let (output, refusal) = (context.output(), self.refusal.take());
         output.result(|| self.text(directory, controls), || self.json())?;
         let unreadable = self.versions.iter().find_map(|((name, version, _), seen)| {
             // Another keyring's items are excluded, and fail nothing.
@@ -197,6 +212,9 @@ impl Plan {
             let is_mine = seen.freshness != Some(Freshness::NotMine);
             why.filter(|_| is_mine).map(|why| (name, version, why))
         });
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
         match unreadable {
             Some((name, version, why)) => {
                 let what = format!("items under {name}:{version} would fail: {why}");
@@ -257,17 +275,22 @@ impl Plan {
             ]);
         }
         text += &table.to_string();
+        text += &self.advice.text();
         let p50 = self.at(50);
         let reads = p50.saturating_mul(u32::try_from(items).unwrap_or(u32::MAX));
         // Each item that is due is read again after it was written.
         let due = p50.saturating_mul(u32::try_from(self.due).unwrap_or(u32::MAX));
         let at_once = u32::from(controls.limits.concurrency.max(1));
+        let written = match self.definition.task {
+            Task::Reencrypt { .. } => "bodies read and".into(),
+            _ => format!("{} bytes of headers", grouped(self.header_bytes)),
+        };
         text += &format!(
-            "\nforecast  {} of {} to be {}, {} bytes of headers written, {} calls of a token",
+            "\nforecast  {} of {} to be {}, {} written, {} calls of a token",
             grouped(self.due),
             grouped(items),
             self.definition.task.verb(),
-            grouped(self.header_bytes),
+            written,
             if self.calls_a_back_end { grouped(self.due.saturating_mul(2)) } else { "0".into() },
         );
         text += &format!(
@@ -315,6 +338,7 @@ impl Plan {
                 "evidence": "labels",
                 "tally": self.report.tally,
                 "versions": versions,
+                "advice": self.advice.json(),
                 "due": self.due,
                 "header_bytes": self.header_bytes,
                 "undo_bytes": self.undo_bytes,

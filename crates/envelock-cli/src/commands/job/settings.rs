@@ -25,6 +25,9 @@ pub struct Settings {
     pub keyring: String,
     /// The keyring whose slots are added.
     pub add: Option<String>,
+    /// The template of associated data, for new encryptions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aad: Option<String>,
     /// The command that is asked after each stage.
     pub gate: Option<String>,
     /// The items of the failures of this job directory are done, with its undo log.
@@ -42,6 +45,7 @@ impl Settings {
             source,
             keyring,
             add: None,
+            aad: None,
             gate: None,
             retries: None,
             undoes: None,

@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::run::{Run, count, shards};
 use super::settings::{Settings, open_keyring};
 use super::task::{TaskOptions, keys};
-use super::{again, control};
+use super::{again, control, reencrypt};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::open_source::{lasting_locator, open_source};
@@ -221,8 +221,8 @@ impl JobOptions {
         let store = open_source(&source, keyring.envelope())?;
         let name = store.properties().name;
         let definition = self.definition(name, || Ok(count(&store, Shard::WHOLE)?.0))?;
-        let keys = keys(context, &keyring, &definition.task, self.task.add.as_deref(), None)?;
-        let add = self.task.add.as_deref();
+        let (add, aad) = (self.task.add.as_deref(), self.task.reencrypt.aad.as_deref());
+        let keys = keys(context, &keyring, &definition.task, add, None, aad)?;
         let other = add.map(|add| context.other_keyring(add)).transpose()?;
         let directory = self.directory(&source);
         let plan = Plan::make(&definition, self.shard, &store, &keyring, other.as_ref(), &keys)?;
@@ -260,10 +260,13 @@ impl StartJob {
         let definition = options.definition(name, || Ok(count(&store, Shard::WHOLE)?.0))?;
         let mut settings = Settings::new(locator, keyring_name, definition);
         settings.gate.clone_from(&options.gate);
+        settings.aad.clone_from(&options.task.reencrypt.aad);
         settings.add = options.task.add.as_deref().map(super::settings::lasting).transpose()?;
         self.check_directory(&directory, &settings)?;
         let task = &settings.definition.task;
-        let keys = keys(context, &keyring, task, options.task.add.as_deref(), None)?;
+        let (add, aad) = (options.task.add.as_deref(), settings.aad.as_deref());
+        let keys = keys(context, &keyring, task, add, None, aad)?;
+        reencrypt::check(task, &keys)?;
         Run {
             context,
             directory: &directory,
@@ -289,10 +292,11 @@ impl StartJob {
         let word = shell_word(directory);
         let shard = self.options.shard;
         let has_shard = shards(directory, ".checkpoint")?.iter().any(|(there, _)| *there == shard);
-        if there.definition == settings.definition && !has_shard {
+        let is_same = there.definition == settings.definition && there.aad == settings.aad;
+        if is_same && !has_shard {
             return Ok(());
         }
-        let what = match there.definition == settings.definition {
+        let what = match is_same {
             true => format!("{} has this job already", printable(directory)),
             false => format!("{} has another job", printable(directory)),
         };

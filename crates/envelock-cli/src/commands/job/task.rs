@@ -1,5 +1,6 @@
 //! What a job does to each item: its options, its task and its keys.
 
+use super::reencrypt::{ReencryptOptions, associated_data};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::open_keyring::OpenKeyring;
@@ -30,6 +31,8 @@ pub struct TaskOptions {
     /// Remove the slots of this key instead.
     #[arg(long, value_name = "KEY", conflicts_with_all = ["to", "retiring", "add", "from_compromised"])]
     remove: Option<String>,
+    #[command(flatten)]
+    pub reencrypt: ReencryptOptions,
 }
 
 impl TaskOptions {
@@ -37,7 +40,7 @@ impl TaskOptions {
     ///
     /// # Errors
     ///
-    /// `--to` is no version.
+    /// `--to` is no version, or `--re-encrypt` no cause.
     pub fn task(&self) -> Result<Task, Failure> {
         let from_compromised = self.from_compromised.iter().map(of_ops).collect();
         if let Some(name) = &self.remove {
@@ -53,6 +56,9 @@ impl TaskOptions {
             })?;
             to.push(of_ops(&version));
         }
+        if let Some(cause) = self.reencrypt.cause()? {
+            return Ok(Task::Reencrypt { to, cause });
+        }
         let retiring = self.retiring.as_ref().map(of_ops);
         Ok(Task::Rewrap { to, from_compromised, retiring })
     }
@@ -63,7 +69,8 @@ pub fn of_ops(version: &VersionName) -> envelock_ops::VersionName {
     envelock_ops::VersionName::new(&version.key, version.version)
 }
 
-/// Returns the operation of a task: `add` names the keyring of slots that are added, `undo` has what is restored.
+/// Returns the operation of a task: `add` names the keyring of slots that are added, `undo` has what is restored, `aad` is the
+/// template of associated data.
 ///
 /// # Errors
 ///
@@ -74,6 +81,7 @@ pub fn keys(
     task: &Task,
     add: Option<&str>,
     undo: Option<UndoIndex>,
+    aad: Option<&str>,
 ) -> Result<Keys, Failure> {
     let mut keys = EnvelopeOperation::new(keyring.envelope(), task.clone());
     if let Some(add) = add {
@@ -82,6 +90,9 @@ pub fn keys(
     }
     if let Some(undo) = undo {
         keys = keys.restoring(undo);
+    }
+    if let Some(aad) = aad.map(String::from) {
+        keys = keys.associated_data(move |item| associated_data(&aad, item));
     }
     Ok(keys)
 }
