@@ -161,12 +161,12 @@ impl Checkpoint {
 
     /// Returns the checkpoint from which the job goes on under another definition, and keeps the one that it had.
     ///
-    /// With another task, seed or stages the job begins again, since its counts would have two meanings: what was
+    /// With another task, seed, stages or sample the job begins again, since its counts would have two meanings: what was
     /// changed is then current. Otherwise it goes on where it was.
     ///
     /// # Errors
     ///
-    /// [`StartError::OtherJob`] if the task is of another kind.
+    /// [`StartError::OtherJob`] if the task is of another kind, [`StartError::OtherSource`] if the items are others.
     pub fn adopt(
         self,
         definition: &Definition,
@@ -180,8 +180,14 @@ impl Checkpoint {
         if std::mem::discriminant(&old.task) != std::mem::discriminant(&definition.task) {
             return Err(StartError::OtherJob { defined: definition.id(), found: self.job });
         }
-        let goes_on = (&old.task, old.seed, &old.stages)
-            == (&definition.task, definition.seed, &definition.stages);
+        if old.source != definition.source {
+            let (defined, found) = (old.source.clone(), definition.source.clone());
+            return Err(StartError::OtherSource { defined, found });
+        }
+        // These decide what was done to which items so far.
+        let done =
+            |of: &Definition| (of.task.clone(), of.seed, of.stages.clone(), of.sample.clone());
+        let goes_on = done(old) == done(definition);
         let mut adopted = self.adopted.clone();
         let (job, definition_before) = (self.job.clone(), old.clone());
         adopted.push(Adopted { job, definition: definition_before, tally: self.tally, at: now });

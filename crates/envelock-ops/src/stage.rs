@@ -117,7 +117,7 @@ impl FailureLimit {
 pub struct StageReport {
     /// The number of the stage, from 0.
     pub stage: usize,
-    /// The items that were tried: changed, or failed.
+    /// The items that were tried: changed, current, or failed.
     pub items: u64,
     /// The items that failed.
     pub failures: u64,

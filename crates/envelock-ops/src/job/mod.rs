@@ -31,6 +31,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+/// Fewer items prove nothing about a rate, whatever their number of failures.
+const LEAST_ITEMS: u64 = 10;
+
 /// How often a listing or a probe is tried.
 const TRIES: u8 = 5;
 
@@ -312,9 +315,11 @@ impl Job {
             state if state.at_gate_since.is_some() => Phase::Gate,
             _ => Phase::List,
         };
-        let limit = self.state.definition.failure_limit;
-        if self.phase != Phase::Done && limit.is_exceeded(self.run_failures, self.run_items) {
-            let (failures, items) = (self.run_failures, self.run_items);
+        let Definition { failure_limit, .. } = self.state.definition;
+        let (failures, items) = (self.run_failures, self.run_items);
+        // What writes nothing does no harm if it goes on.
+        let may_halt = self.phase != Phase::Done && self.state.definition.writes();
+        if may_halt && items >= LEAST_ITEMS && failure_limit.is_exceeded(failures, items) {
             self.halt = Some(Halt::FailureRate { failures, items });
         }
     }
@@ -343,7 +348,7 @@ impl Job {
     }
 
     fn gate(&mut self, now: Duration) -> Step {
-        if self.state.definition.dry_run {
+        if !self.state.definition.writes() {
             self.decide(true);
             return Step::Wait { until: Some(now) };
         }
@@ -364,7 +369,8 @@ impl Job {
         state.census.merge(&page.census);
         state.strata.merge(&page.strata);
         state.calls = state.calls.plus(page.calls);
-        let (failures, items) = (page.tally.failed, page.tally.failed + page.tally.changed);
+        let Tally { changed, current, failed: failures, .. } = page.tally;
+        let items = changed + current + failures;
         state.stage_items += items;
         state.stage_failures += failures;
         self.run_items += items;

@@ -155,7 +155,7 @@ pub enum Halt {
     FailureRate {
         /// The failed items of this run.
         failures: u64,
-        /// The changed and failed items of this run.
+        /// The changed, current and failed items of this run.
         items: u64,
     },
     /// It was decided not to go on after a stage.

@@ -1,14 +1,15 @@
 //! The file of controls, by a virtual clock, and jobs that go on under another definition.
 
-use crate::common::{MemoryRecords, NOW, finished, open, run, stale};
+use crate::common::{MemoryRecords, NOW, finished, key, open, run, stale};
 use envelock::{Envelope, Lifecycle, MemoryKeyring};
 use envelock_ops::drivers::{
     Calendar, ControlFile, ControlFileError, Controls, Records, Window, WorkDirectory,
     WorkDirectoryError,
 };
+use envelock_ops::stores::Selection;
 use envelock_ops::{
-    Definition, End, EnvelopeOperation, FailureLimit, Job, Limits, Shard, Stage, Start, StartError,
-    Step, Store, Task, VersionName,
+    Definition, End, EnvelopeOperation, FailureLimit, Halt, Job, Limits, Shard, Stage, Start,
+    StartError, Step, Store, Task, VersionName,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -236,4 +237,40 @@ fn job_of_another_kind_is_never_adopted() {
         matches!(refused, Err(WorkDirectoryError::Start(StartError::OtherJob { .. }))),
         "{refused:?}"
     );
+}
+
+#[test]
+fn job_of_another_source_is_never_adopted() {
+    let (tree, definition) = stopped();
+    let store = Selection::new(&tree.store, "half", (0..50).step_by(2).map(key));
+    let definition = Definition { source: store.properties().name, ..definition };
+    let mut records = WorkDirectory::adopt(&tree.work, definition, Shard::WHOLE).unwrap();
+    let keys = EnvelopeOperation::new(Envelope::new(tree.keyring.clone()), Task::rewrap());
+    let refused = records.job(&Start::new(NOW, store.properties()), &keys).map(drop);
+    assert!(
+        matches!(refused, Err(WorkDirectoryError::Start(StartError::OtherSource { .. }))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn adopted_job_with_another_sample_begins_again_and_loses_no_item() {
+    let (keyring, store) = stale(50);
+    let directory = tempfile::tempdir().unwrap();
+    let tree = Tree { work: directory.path().join("job"), _directory: directory, keyring, store };
+    let stages = vec![Stage { up_to_millionths: 300_000, soak_seconds: 0 }, Stage::all()];
+    let definition = Definition { stages, page: 10, ..Definition::new("memory", Task::rewrap()) };
+    let (end, _) = tree.run(&definition, Limits::default(), false).unwrap();
+    assert!(matches!(end, End::Halted { why: Halt::Stage(_), .. }), "{end:?}");
+    // Every item is of the first stage, which has ended.
+    let limit = FailureLimit { millionths: 900_000, ..FailureLimit::default() };
+    let dry = Definition { dry_run: true, ..definition.clone() };
+    let keys = EnvelopeOperation::new(Envelope::new(tree.keyring.clone()), Task::rewrap());
+    let (planned, fresh) = (Start::new(NOW, tree.store.properties()), stale(50).1);
+    let mut job = Job::new(dry, Shard::WHOLE, 0, &planned, &keys).unwrap();
+    let planned = finished(run(&mut job, &fresh, &keys, &mut (), &mut NOW.clone()));
+    let sample = planned.strata.unwrap().sample(&definition.stages[0]);
+    let sampled = Definition { sample, failure_limit: limit, ..definition };
+    let report = finished(tree.run(&sampled, Limits::default(), true).unwrap().0);
+    assert_eq!((report.tally.listed, report.tally.is_balanced()), (50, true), "{}", report.tally);
 }

@@ -8,10 +8,10 @@ use envelock_ops::drivers::{self, Control, Records};
 use envelock_ops::stores::MemoryStore;
 use envelock_ops::test_util::{Fault, FaultyStore};
 use envelock_ops::{
-    Checkpoint, CheckpointError, CompareAndSwap, Definition, End, EnvelopeOperation, Expected,
-    FailureLimit, Halt, Item, ItemKey, Job, Limits, MergeError, Operation, Page, Properties,
-    Replaced, Shard, Stage, Start, Step, Store, StoreError, StoredHeader, Task, UndoIndex, Verdict,
-    merge,
+    CensusMode, Checkpoint, CheckpointError, CompareAndSwap, Definition, End, EnvelopeOperation,
+    Expected, FailureLimit, Halt, Item, ItemKey, Job, Limits, MergeError, Operation, Page,
+    Properties, Replaced, Shard, Stage, Start, Step, Store, StoreError, StoredHeader, Task,
+    UndoIndex, Verdict, merge,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -231,6 +231,41 @@ fn bad_items_never_stop_the_rest_below_the_limit_and_halt_above_it() {
     let End::Halted { why: Halt::FailureRate { failures: 10, items: 10 }, .. } = end else {
         panic!("{end:?}")
     };
+}
+
+/// Runs a job over so many current items of which some are cut off.
+fn run_over_current(items: u64, cut_off: u64, definition: &Definition) -> End {
+    let (keyring, _) = stale(0);
+    let envelope = Envelope::new(keyring.clone());
+    let message =
+        |number| if number < cut_off { header(&envelope)[..40].into() } else { header(&envelope) };
+    let store: MemoryStore = (0..items).map(|number| (key(number), message(number))).collect();
+    let keys = EnvelopeOperation::new(envelope, definition.task.clone());
+    let start = Start::new(NOW, store.properties());
+    let mut job = Job::new(definition.clone(), Shard::WHOLE, 0, &start, &keys).unwrap();
+    run(&mut job, &store, &keys, &mut MemoryRecords::default(), &mut NOW.clone())
+}
+
+#[test]
+fn bad_item_halts_no_census_no_plan_and_no_second_run() {
+    let census = |mode| Definition::new("memory", Task::Census { mode });
+    let staged = Definition { stages: stages(), ..definition() };
+    for definition in [
+        census(CensusMode::Opened),
+        Definition { stages: stages(), ..census(CensusMode::Opened) },
+        Definition { dry_run: true, ..definition() },
+        definition(),
+        staged.clone(),
+    ] {
+        let tally = finished(run_over_current(1_200, 1, &definition)).tally;
+        assert_eq!((tally.failed, tally.current), (1, 1_199), "{definition:?}");
+    }
+    // One of three proves nothing.
+    assert_eq!(finished(run_over_current(3, 1, &definition())).tally.failed, 1);
+    // A census of bad items alone counts them.
+    assert_eq!(finished(run_over_current(20, 20, &census(CensusMode::Opened))).tally.failed, 20);
+    let end = run_over_current(100, 12, &definition());
+    assert!(matches!(end, End::Halted { why: Halt::FailureRate { .. }, .. }), "{end:?}");
 }
 
 #[test]
