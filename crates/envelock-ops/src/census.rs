@@ -92,6 +92,14 @@ pub struct Census {
     pub uncounted_slots: u64,
 }
 
+/// What is added to the counts of a version.
+struct Counted {
+    labelled: u64,
+    opened: u64,
+    sole: u64,
+    bytes: u64,
+}
+
 impl Census {
     /// Returns whether nothing was counted.
     pub(crate) fn is_empty(&self) -> bool {
@@ -105,43 +113,30 @@ impl Census {
             let is_sole =
                 if openers > 0 { openers == 1 && slot.is_opened } else { facts.slots.len() == 1 };
             let is_sole = is_sole && facts.unopenable.is_none();
-            self.add(&slot.name, slot.version, slot.id, (slot.is_opened, is_sole, bytes));
+            let (opened, sole) = (u64::from(slot.is_opened), u64::from(is_sole));
+            self.add(
+                &slot.name,
+                slot.version,
+                slot.id,
+                Counted { labelled: 1, opened, sole, bytes },
+            );
         }
         if let Some(why) = facts.unopenable {
             self.add_unopenable(why, 1);
         }
     }
 
-    /// Counts an item of so many bytes by its labels.
-    pub(crate) fn count_labels<'h>(
-        &mut self,
-        labels: impl ExactSizeIterator<Item = SlotLabel<'h>>,
-        bytes: u64,
-    ) {
-        let is_sole = labels.len() == 1;
-        for label in labels {
-            let (name, version) = (label.name.as_str(), label.version.number());
-            self.add(name, version, label.master_key_id.0, (false, is_sole, bytes));
-        }
-    }
-
-    fn add(
-        &mut self,
-        name: &str,
-        version: u32,
-        id: [u8; 8],
-        (is_opened, is_sole, bytes): (bool, bool, u64),
-    ) {
+    fn add(&mut self, name: &str, version: u32, id: [u8; 8], counted: Counted) {
         let id = hex_id(id);
         // Text of ASCII digits.
         let key = (name, version, std::str::from_utf8(&id).unwrap_or_default());
         if let Some(sum) = self.sum_of(key) {
-            sum.labelled += 1;
-            sum.opened += u64::from(is_opened);
-            sum.sole += u64::from(is_sole);
-            sum.bytes += bytes;
+            sum.labelled += counted.labelled;
+            sum.opened += counted.opened;
+            sum.sole += counted.sole;
+            sum.bytes += counted.bytes;
         } else {
-            self.uncounted_slots += 1;
+            self.uncounted_slots += counted.labelled;
         }
     }
 
@@ -189,6 +184,67 @@ impl Census {
         }
         other.unopenable.iter().for_each(|&(why, items)| self.add_unopenable(why, items));
         self.uncounted_slots += other.uncounted_slots;
+    }
+}
+
+/// So many versions are counted side by side before they are looked up in the census.
+const RECENT: usize = 8;
+
+/// A census of labels under way: most headers of a page have the labels of those before.
+#[derive(Debug, Default)]
+pub(crate) struct LabelCounts {
+    census: Census,
+    recent: Vec<Recent>,
+}
+
+#[derive(Debug)]
+struct Recent {
+    name: String,
+    version: u32,
+    id: [u8; 8],
+    labelled: u64,
+    sole: u64,
+    bytes: u64,
+}
+
+impl LabelCounts {
+    /// Counts an item of so many bytes.
+    pub(crate) fn count<'h>(
+        &mut self,
+        labels: impl ExactSizeIterator<Item = SlotLabel<'h>>,
+        bytes: u64,
+    ) {
+        let sole = u64::from(labels.len() == 1);
+        for label in labels {
+            let (name, version) = (label.name.as_str(), label.version.number());
+            let id = label.master_key_id.0;
+            let is_it = |found: &&mut Recent| {
+                found.id == id && found.version == version && found.name == name
+            };
+            if let Some(recent) = self.recent.iter_mut().find(is_it) {
+                recent.labelled += 1;
+                recent.sole += sole;
+                recent.bytes += bytes;
+                continue;
+            }
+            if self.recent.len() == RECENT {
+                self.look_up();
+            }
+            let name = name.into();
+            self.recent.push(Recent { name, version, id, labelled: 1, sole, bytes });
+        }
+    }
+
+    fn look_up(&mut self) {
+        for Recent { name, version, id, labelled, sole, bytes } in self.recent.drain(..) {
+            self.census.add(&name, version, id, Counted { labelled, opened: 0, sole, bytes });
+        }
+    }
+
+    /// Returns the census.
+    pub(crate) fn finish(mut self) -> Census {
+        self.look_up();
+        self.census
     }
 }
 

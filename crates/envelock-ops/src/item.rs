@@ -1,6 +1,7 @@
 //! Items of a store: their keys, and pages of a listing.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 /// Maximum length of an [`ItemKey`] in bytes.
@@ -23,6 +24,15 @@ impl ItemKey {
     /// Returns the bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Returns the text form of a part of a key.
+    pub(crate) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+        let is_plain = bytes.iter().all(|&byte| matches!(byte, b' '..=b'~') && byte != b'%');
+        match std::str::from_utf8(bytes) {
+            Ok(text) if is_plain => Cow::Borrowed(text),
+            _ => Cow::Owned(ItemKey(bytes.into()).to_string()),
+        }
     }
 
     /// Returns the key with this text form, or `None` if it is not the text form of a key.

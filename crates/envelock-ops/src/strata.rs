@@ -5,6 +5,7 @@ use crate::item::ItemKey;
 use crate::stage::Stage;
 use envelock::inspect;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Maximum number of strata that are told apart.
@@ -40,24 +41,54 @@ pub struct Stratum {
 impl Stratum {
     /// Returns the stratum of an item, or `None` if the header is none.
     pub fn of(key: &ItemKey, header: &[u8], bytes: Option<u64>) -> Option<Self> {
+        StratumRef::of(key, header, bytes).map(|stratum| stratum.to_stratum())
+    }
+
+    fn as_ref(&self) -> StratumRef<'_> {
+        let Stratum { name, version, suite, slots, size, prefix } = self;
+        let (version, suite, slots, size) = (*version, *suite, *slots, *size);
+        StratumRef { name, version, suite, slots, size, prefix: Cow::Borrowed(prefix) }
+    }
+}
+
+/// A [`Stratum`] that is looked up. The order of the fields is that of its order.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StratumRef<'a> {
+    name: &'a str,
+    version: u32,
+    suite: u8,
+    slots: u8,
+    size: Option<u8>,
+    prefix: Cow<'a, str>,
+}
+
+impl<'a> StratumRef<'a> {
+    pub(crate) fn of(key: &'a ItemKey, header: &'a [u8], bytes: Option<u64>) -> Option<Self> {
         let header = inspect(header).ok()?;
         let label = header.slots().next()?.label;
         let slash = key.as_bytes().iter().position(|&byte| byte == b'/').unwrap_or(0);
-        let prefix = key.as_bytes().get(..slash.min(MAX_PREFIX_LEN)).and_then(ItemKey::new);
+        let prefix = key.as_bytes().get(..slash.min(MAX_PREFIX_LEN)).unwrap_or_default();
         // 12 bits fit in 4 KiB, and each class has 6 more.
         let class = |bytes: u64| {
             let bits = u64::BITS - bytes.saturating_sub(1).leading_zeros();
             u8::try_from(bits.saturating_sub(12).div_ceil(6).min(5)).unwrap_or(5)
         };
-        Some(Stratum {
-            name: label.name.as_str().into(),
+        Some(StratumRef {
+            name: label.name.as_str(),
             version: label.version.number(),
             suite: header.suite().id(),
             // At most 16.
             slots: u8::try_from(header.slots().len()).unwrap_or(u8::MAX),
             size: bytes.map(class),
-            prefix: prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
+            prefix: ItemKey::text_of(prefix),
         })
+    }
+
+    fn to_stratum(&self) -> Stratum {
+        let StratumRef { name, version, suite, slots, size, prefix } = self;
+        let (name, prefix) = ((*name).into(), prefix.as_ref().into());
+        let (version, suite, slots, size) = (*version, *suite, *slots, *size);
+        Stratum { name, version, suite, slots, size, prefix }
     }
 }
 
@@ -109,22 +140,27 @@ impl Strata {
         sample
     }
 
-    pub(crate) fn count(&mut self, stratum: &Stratum, is_failure: bool, lowest: Option<u64>) {
+    pub(crate) fn count(
+        &mut self,
+        stratum: &StratumRef<'_>,
+        is_failure: bool,
+        lowest: Option<u64>,
+    ) {
         let (items, failures) = (1, u64::from(is_failure));
         self.add(stratum, items, failures, lowest.as_slice());
     }
 
     pub(crate) fn merge(&mut self, other: &Strata) {
         for StratumCount { stratum, items, failures, lowest } in &other.0 {
-            self.add(stratum, *items, *failures, lowest);
+            self.add(&stratum.as_ref(), *items, *failures, lowest);
         }
     }
 
-    fn add(&mut self, stratum: &Stratum, items: u64, failures: u64, lowest: &[u64]) {
-        let at = match self.0.binary_search_by(|count| count.stratum.cmp(stratum)) {
+    fn add(&mut self, stratum: &StratumRef<'_>, items: u64, failures: u64, lowest: &[u64]) {
+        let at = match self.0.binary_search_by(|count| count.stratum.as_ref().cmp(stratum)) {
             Ok(at) => at,
             Err(at) if self.0.len() < MAX_STRATA => {
-                let stratum = stratum.clone();
+                let stratum = stratum.to_stratum();
                 let count = StratumCount { stratum, items: 0, failures: 0, lowest: Vec::new() };
                 self.0.insert(at, count);
                 at
@@ -176,7 +212,7 @@ mod tests {
         for (version, items) in all {
             for (at, hash) in hashes(version, items).enumerate() {
                 let part = &mut parts[at % 2];
-                part.count(&stratum(version as u32), false, Some(hash));
+                part.count(&stratum(version as u32).as_ref(), false, Some(hash));
             }
         }
         let [mut strata, other] = parts;
@@ -194,8 +230,8 @@ mod tests {
     #[test]
     fn strata_beyond_the_most_are_left_out() {
         let mut strata = Strata::default();
-        (1..1000).for_each(|version| strata.count(&stratum(version), false, None));
-        strata.count(&stratum(1), true, None);
+        (1..1000).for_each(|version| strata.count(&stratum(version).as_ref(), false, None));
+        strata.count(&stratum(1).as_ref(), true, None);
         assert_eq!(strata.counts().len(), MAX_STRATA);
         let first = strata.counts().first().unwrap();
         assert_eq!((first.items, first.failures), (2, 1));

@@ -37,10 +37,14 @@ pub(crate) fn encode(batch: &mut Vec<u8>, item: &ItemKey, record: &Record) {
     // Both lengths have bounds: `MAX_ITEM_KEY_LEN`, and the memory that the header is in.
     let key_len = u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes();
     let header_len = u32::try_from(record.old.len()).unwrap_or(u32::MAX).to_be_bytes();
-    let parts = [key_len.as_slice(), &header_len, &record.new, key, &record.old];
-    let [a, b, c, d, e, f, g, h, ..] = sha256(&parts);
-    batch.extend([a, b, c, d, e, f, g, h]);
+    let check_at = batch.len();
+    let parts = [&[0; 8], key_len.as_slice(), &header_len, &record.new, key, &record.old];
     parts.iter().for_each(|part| batch.extend_from_slice(part));
+    let end = batch.get_mut(check_at..).and_then(|record| record.split_first_chunk_mut());
+    if let Some((check, checked)) = end {
+        let [a, b, c, d, e, f, g, h, ..] = sha256(&[checked]);
+        *check = [a, b, c, d, e, f, g, h];
+    }
 }
 
 /// Reads one record; `None` if it is cut off or was changed.
@@ -124,12 +128,18 @@ impl UndoIndex {
     }
 
     pub(crate) fn add(&mut self, item: ItemKey, record: Record) {
-        self.records.entry(item).or_default().push(record);
+        // Few items have more than one.
+        self.records.entry(item).or_insert_with(|| Vec::with_capacity(1)).push(record);
     }
 
     /// Forgets the records of other items.
     pub(crate) fn retain(&mut self, needs: impl Fn(&ItemKey) -> bool) {
-        self.records.retain(|item, _| needs(item));
+        if self.records.keys().any(&needs) {
+            self.records.retain(|item, _| needs(item));
+        } else {
+            // The usual end of a page, and faster than one by one.
+            self.records.clear();
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -215,7 +215,7 @@ impl Job {
         self.begin_page(rest, last, is_last);
         self.page.tally.listed += counted;
         self.page.tally.current += counted;
-        self.page.census = census;
+        self.page.census = census.finish();
     }
 
     fn was_listed(&mut self, now: Duration) {
@@ -412,15 +412,12 @@ impl Job {
             return Step::Wait { until: Some(now) };
         }
         self.state.written = now.as_secs();
-        Step::Save {
-            failures_at: self.state.failures_bytes,
-            failures: self.failures.clone(),
-            checkpoint: Checkpoint {
-                failures_bytes: self.state.failures_bytes + self.failures.len() as u64,
-                ..self.state.clone()
-            }
-            .to_bytes(),
-        }
+        let failures_at = self.state.failures_bytes;
+        // The checkpoint has what is so once it is saved. A copy of all strata for it would cost more than the rest.
+        self.state.failures_bytes += self.failures.len() as u64;
+        let checkpoint = self.state.to_bytes();
+        self.state.failures_bytes = failures_at;
+        Step::Save { failures_at, failures: self.failures.clone(), checkpoint }
     }
 
     fn end(&mut self, now: Duration) -> Step {

@@ -8,7 +8,7 @@ use crate::definition::Definition;
 use crate::item::{ItemKey, Listed};
 use crate::limits::Limits;
 use crate::outcome::{Exclusion, Failure, Outcome, Tally};
-use crate::strata::{Strata, stage_hash};
+use crate::strata::{Strata, StratumRef, stage_hash};
 use crate::undo::{Record, UndoIndex, encode, record_len};
 use crate::work::{Finding, State, Work};
 use std::collections::VecDeque;
@@ -84,7 +84,7 @@ impl Work {
             state: State::Read,
             read_time: None,
             calls: Calls::default(),
-            stratum: None,
+            before: None,
             witness_of: None,
         }
     }
@@ -195,7 +195,12 @@ impl Job {
                 return Step::Probe(Probe::new(work.key.clone(), intent.stored.clone()));
             }
         }
-        let mut batch = Vec::new();
+        let len = |work: &Work| match &work.state {
+            State::Intended(intent) => record_len(&work.key, &intent.stored.header),
+            _ => 0,
+        };
+        let needed: u64 = self.page.intended.iter().map(|work| len(work)).sum();
+        let mut batch = Vec::with_capacity(usize::try_from(needed).unwrap_or(0));
         self.page.logged.clear();
         for work in &self.page.intended {
             if let State::Intended(intent) = &work.state {
@@ -237,7 +242,7 @@ impl Job {
                 // It would be replaced, and read back.
                 let more = Calls { reads: 1, writes: 1, ..Calls::default() };
                 self.page.calls = self.page.calls.plus(more);
-                let finding = match intent.left {
+                let finding = match work.leave(*intent) {
                     Some(why) => Finding::Partly(why),
                     None => Finding::Outcome(Outcome::Changed),
                 };
@@ -263,7 +268,11 @@ impl Job {
             self.witness = None;
             return;
         }
-        work.state = State::Read;
+        if let State::Replace(intent) | State::ReadBack(intent, _) =
+            std::mem::replace(&mut work.state, State::Read)
+        {
+            work.leave(*intent);
+        }
         let outcome = Outcome::Failed(Failure::Panicked(message.into()));
         let finding =
             if work.attempt == 1 { Finding::Again(outcome) } else { Finding::Outcome(outcome) };
@@ -271,7 +280,6 @@ impl Job {
     }
 
     fn found(&mut self, work: Box<Work>, finding: Finding) {
-        let has_records = !self.records.records(&work.key).is_empty() || work.earlier > 0;
         let attempts = self.state.definition.attempts.max(1);
         match finding {
             Finding::Mismatch => {
@@ -283,6 +291,7 @@ impl Job {
                 );
             }
             Finding::Again(outcome) => {
+                let has_records = !self.records.records(&work.key).is_empty() || work.earlier > 0;
                 let repairs = if has_records { REPAIRS } else { 0 };
                 self.again_or(work, outcome, attempts.saturating_add(repairs));
             }
@@ -336,9 +345,10 @@ impl Job {
     fn count(&mut self, work: &Work, outcome: &Outcome) {
         self.page.tally.count(outcome);
         let is_failure = matches!(outcome, Outcome::Failed(_));
-        if let Some(stratum) =
-            work.stratum.as_ref().filter(|_| is_failure || matches!(outcome, Outcome::Changed))
-        {
+        let before = work.before.as_ref();
+        let before = before.filter(|_| is_failure || matches!(outcome, Outcome::Changed));
+        let stratum = before.and_then(|before| StratumRef::of(&work.key, before, work.bytes));
+        if let Some(stratum) = &stratum {
             let Definition { dry_run, seed, .. } = self.state.definition;
             let hash = dry_run.then(|| stage_hash(seed, &work.key));
             self.page.strata.count(stratum, is_failure, hash);

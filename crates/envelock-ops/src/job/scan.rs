@@ -1,6 +1,6 @@
 //! A page of headers that is counted while it is listed.
 
-use crate::census::Census;
+use crate::census::LabelCounts;
 use crate::definition::Definition;
 use crate::item::{ItemKey, Listed, Page};
 use crate::shard::Shard;
@@ -32,7 +32,7 @@ pub(super) enum Found {
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    pub(super) census: Census,
+    pub(super) census: LabelCounts,
     /// How many items the census has.
     pub(super) counted: u64,
     /// The items of the shard that are not in the census: each is read, and has an outcome of its own.
@@ -92,9 +92,7 @@ impl Scan {
                 if self.allowed_names.is_empty()
                     || header.slots().all(|slot| is_allowed(slot.label.name.as_str())) =>
             {
-                counts
-                    .census
-                    .count_labels(header.slots().map(|slot| slot.label), item.bytes.unwrap_or(0));
+                counts.census.count(header.slots().map(|slot| slot.label), item.bytes.unwrap_or(0));
                 counts.counted += 1;
             }
             _ => counts.rest.push(Listed { key: item.key.clone(), bytes: item.bytes }),

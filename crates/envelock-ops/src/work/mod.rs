@@ -16,7 +16,6 @@ use crate::outcome::{Failure, Outcome};
 use crate::rewrite::{NewBody, Rewrite};
 use crate::store::{Expected, Replaced, Store, StoredHeader};
 use crate::store_error::StoreError;
-use crate::strata::Stratum;
 use crate::undo::{Record, is_of_message};
 use std::time::Duration;
 
@@ -42,8 +41,8 @@ pub struct Work {
     pub(crate) read_time: Option<Duration>,
     /// The calls since the work was last given back.
     pub(crate) calls: Calls,
-    /// What the item is like, once it is known to be tried.
-    pub(crate) stratum: Option<Box<Stratum>>,
+    /// The header that the item had before this job, as far as is known, once it is known to be tried.
+    pub(crate) before: Option<Vec<u8>>,
     /// Whether it only finds out if this back end works. The item is neither changed nor counted.
     pub(crate) witness_of: Option<BackEnd>,
 }
@@ -127,9 +126,11 @@ impl Work {
         if matches!(self.state, State::Decide(_) | State::Compare(..)) {
             self.state = match std::mem::replace(&mut self.state, State::Read) {
                 State::Decide(stored) => self.decide(stored, operation),
-                State::Compare(intent, written, stored) => {
+                State::Compare(mut intent, written, stored) => {
                     self.is_whole = !intent.is_repair && stored.header == intent.stored.header;
-                    compare(*intent, written, &stored, operation)
+                    let state = compare(&mut intent, written, &stored, operation);
+                    self.leave(*intent);
+                    state
                 }
                 other => other,
             };
@@ -160,32 +161,47 @@ impl Work {
     pub fn was_read(&mut self, read: Result<Option<StoredHeader>, StoreError>) {
         self.is_whole = false;
         self.calls.reads += 1;
-        self.state = match (std::mem::replace(&mut self.state, State::Read), read) {
-            (_, Ok(None)) => State::Finished(Finding::Outcome(Outcome::Gone)),
-            // After a replacement, the next attempt finds out whether it happened.
-            (_, Err(error)) => failed(error.into()),
+        let state = std::mem::replace(&mut self.state, State::Read);
+        self.state = match (state, read) {
             (State::ReadBack(intent, written), Ok(Some(stored))) => {
                 State::Compare(intent, written, stored)
             }
             (_, Ok(Some(stored))) => State::Decide(stored),
+            (state, read) => {
+                if let State::ReadBack(intent, _) = state {
+                    self.leave(*intent);
+                }
+                match read {
+                    // After a replacement, the next attempt finds out whether it happened.
+                    Err(error) => failed(error.into()),
+                    Ok(_) => State::Finished(Finding::Outcome(Outcome::Gone)),
+                }
+            }
         };
+    }
+
+    /// Remembers the header that an intent was for, and returns why a slot was left.
+    pub(crate) fn leave(&mut self, intent: Intent) -> Option<String> {
+        // A repair is for one that is torn.
+        if self.before.is_none() && !intent.is_repair {
+            self.before = Some(intent.stored.header);
+        }
+        intent.left
     }
 
     /// Takes the result of a replacement or of a settlement.
     pub fn was_written(&mut self, replaced: Result<Replaced, StoreError>) {
         self.calls.writes += 1;
         self.state = match (std::mem::replace(&mut self.state, State::Read), replaced) {
-            (_, Ok(Replaced::Gone)) => State::Finished(Finding::Outcome(Outcome::Gone)),
-            // Perhaps an earlier try of the same call was carried out: the next attempt reads what is there.
-            (_, Ok(Replaced::Conflict)) => State::Finished(Finding::Again(Outcome::Conflict)),
-            (State::Replace(intent), Ok(Replaced::NoRoom)) => {
-                let failure = Failure::NoRoom { needed: intent.new.len() };
-                State::Finished(Finding::Outcome(Outcome::Failed(failure)))
-            }
             (State::Replace(intent), Ok(Replaced::Done)) => State::ReadBack(intent, Ok(())),
             // It may have happened nevertheless.
             (State::Replace(intent), Err(error)) => State::ReadBack(intent, Err(error)),
-            (State::Settle(_, outcome), Ok(_)) => State::Finished(Finding::Outcome(outcome)),
+            (State::Replace(intent), Ok(not)) => {
+                let needed = intent.new.len();
+                self.leave(*intent);
+                not_replaced(not, Outcome::Failed(Failure::NoRoom { needed }))
+            }
+            (State::Settle(_, outcome), Ok(settled)) => not_replaced(settled, outcome),
             (_, Err(error)) => failed(error.into()),
             (state, Ok(_)) => state,
         };
@@ -259,9 +275,11 @@ impl Work {
             Verdict::Counted(_) | Verdict::Excluded(_) => false,
         };
         if is_tried {
-            // What it was like before this job, if the log has that.
-            let first = self.records.get(self.earlier).map_or(&stored.header, |first| &first.old);
-            self.stratum = Stratum::of(&self.key, first, self.bytes).map(Box::new);
+            // If the log does not have it, it is what was read: an intent has that until it is left.
+            self.before = self.records.get(self.earlier).map(|first| first.old.clone());
+            if self.before.is_none() && matches!(verdict, Verdict::Current | Verdict::Failed(_)) {
+                self.before = Some(stored.header.clone());
+            }
         }
         match verdict {
             Verdict::Current => {
@@ -322,6 +340,16 @@ impl Work {
     }
 }
 
+/// Returns how an item ends that was not replaced; with `otherwise` if it is neither gone nor another one.
+fn not_replaced(replaced: Replaced, otherwise: Outcome) -> State {
+    State::Finished(match replaced {
+        Replaced::Gone => Finding::Outcome(Outcome::Gone),
+        // Perhaps an earlier try of the same call was carried out: the next attempt reads what is there.
+        Replaced::Conflict => Finding::Again(Outcome::Conflict),
+        Replaced::Done | Replaced::NoRoom => Finding::Outcome(otherwise),
+    })
+}
+
 /// Calls what is to be known: the header was read, and opening it calls the keys.
 fn witness(back_end: BackEnd, header: &[u8], operation: &dyn Operation) -> State {
     match back_end {
@@ -343,16 +371,16 @@ fn failed(failure: Failure) -> State {
 
 /// Compares what was read back with what was to be written.
 fn compare(
-    intent: Intent,
+    intent: &mut Intent,
     written: Result<(), StoreError>,
     stored: &StoredHeader,
     operation: &dyn Operation,
 ) -> State {
     let Intent { stored: before, new, left, is_repair, .. } = intent;
     let found = &stored.header;
-    if *found == new {
-        return State::Finished(match left {
-            _ if is_repair => Finding::Again(Outcome::Failed(Failure::Mismatch)),
+    if found == new {
+        return State::Finished(match left.take() {
+            _ if *is_repair => Finding::Again(Outcome::Failed(Failure::Mismatch)),
             Some(why) => Finding::Partly(why),
             None => Finding::Outcome(Outcome::Changed),
         });
@@ -363,7 +391,7 @@ fn compare(
         _ => {}
     }
     // Another writer's header opens, or belongs to another message.
-    let is_torn = is_of_message(found, &new)
+    let is_torn = is_of_message(found, new)
         && match opens(operation, found) {
             Ok(opens) => !opens,
             Err(error) => return failed(error.into()),
