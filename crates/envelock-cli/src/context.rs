@@ -6,6 +6,7 @@ use crate::open_keyring::{OpenKeyring, Opening};
 use crate::output::Output;
 use crate::secrets::SecretOptions;
 use clap::Args;
+use serde_json::json;
 use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 
@@ -107,6 +108,20 @@ impl Context {
         let opening = Opening::other(self.config()?, given)?;
         self.files.borrow_mut().extend(opening.files()?);
         opening.open()
+    }
+
+    /// Writes the counts of wraps. Where that fails, such as on a medium for reading, it says so and no more: the
+    /// messages are complete.
+    pub fn flush<'a>(&self, keyrings: impl IntoIterator<Item = &'a OpenKeyring>) {
+        for keyring in keyrings {
+            if let Err(failure) = keyring.flush() {
+                let what = format!(
+                    "the messages are complete; keyring {} did not count them: {}",
+                    keyring.given, failure.what
+                );
+                self.output().progress(|| format!("note: {what}"), || json!({ "note": what }));
+            }
+        }
     }
 
     /// Returns how the keyring `given` of this call opens, or is created.

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -155,7 +156,7 @@ impl SecretSource {
                 Zeroizing::new(value.into_vec())
             }
             SecretSource::Descriptor(number) => {
-                let file = File::open(format!("/dev/fd/{number}")).map_err(|error| {
+                let file = inherited(*number).map_err(|error| {
                     io(error).with_next("open it in the shell: `envelock ... 3<FILE`")
                 })?;
                 read_all(file).map_err(io)?
@@ -221,6 +222,28 @@ pub fn ask(kind: Kind, of: &str, is_new: bool) -> Result<Secret, Failure> {
     }
     checked(secret)
         .map_err(|fault| Failure::usage(format!("the {name} {fault}"), "type another one"))
+}
+
+/// Returns a copy of a descriptor that this process inherited. Opened again by its path, a socket fails, and so does a
+/// file that only its opener may open; and a file begins at its start.
+fn inherited(number: u16) -> io::Result<File> {
+    if number == 0 {
+        return io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::io::Errno;
+        use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+        let copy = pidfd_open(getpid(), PidfdFlags::empty())
+            .and_then(|this| pidfd_getfd(this, number.into(), PidfdGetfdFlags::empty()));
+        match copy {
+            // Old kernels and many containers have no such call. A pipe is the same by its path.
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            copy => return Ok(copy?.into()),
+        }
+    }
+    File::open(format!("/dev/fd/{number}"))
 }
 
 /// Reads to the end of `source` without a copy left behind by a growing buffer.

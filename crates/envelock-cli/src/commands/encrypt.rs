@@ -51,13 +51,16 @@ impl Encrypt {
                     true => file::encrypt_from(&envelope, self.input.open()?, &path, aad, options),
                     false => file::encrypt(&envelope, self.input.path(), &path, aad, options),
                 };
-                self.target.print(context.output(), &path, len.map_err(failed)?)?;
+                let len = len.map_err(failed)?;
+                context.flush(&keyrings);
+                self.target.print(context.output(), &path, len)
             }
             NewFile::StandardOutput(sink) => {
                 envelope.encrypt_copy(self.input.open()?, sink, aad).map_err(failed)?;
+                context.flush(&keyrings);
+                Ok(())
             }
         }
-        keyrings.iter().try_for_each(OpenKeyring::flush)
     }
 }
 

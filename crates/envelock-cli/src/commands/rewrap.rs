@@ -64,10 +64,11 @@ impl Rewrap {
         let keys = self.keys(&keyring, other.as_ref())?;
         let output = context.output();
         let (mut left, mut last): (usize, Option<Failure>) = (0, None);
+        let mut unprinted = None;
         for path in &self.files {
             let done = self.one(&keys, path).and_then(|done| {
                 let (file, slots) = (printable(path), done.slots.join(", "));
-                output.result(
+                let printed = output.result(
                     || format!("{file}  {}  {slots}", done.change).trim_end().into(),
                     || {
                         json!({
@@ -75,7 +76,8 @@ impl Rewrap {
                             "complete": done.is_complete, "dry_run": self.dry_run,
                         })
                     },
-                )?;
+                );
+                unprinted = unprinted.take().or(printed.err());
                 if done.is_complete { Ok(()) } else { Err(incomplete()) }
             });
             if let Err(failure) = done {
@@ -91,11 +93,16 @@ impl Rewrap {
             // What was wrapped is thrown away, so it is not counted: a drop would write the counts.
             std::mem::forget((keyring, other));
         } else {
-            keyring.flush()?;
-            other.iter().try_for_each(OpenKeyring::flush)?;
+            context.flush([&keyring].into_iter().chain(&other));
         }
         match last {
-            None => Ok(()),
+            None => unprinted.map_or(Ok(()), |failure| {
+                if self.dry_run {
+                    return Err(failure);
+                }
+                let done = format!("{} files are done", self.files.len());
+                Err(failure.after(done, "`envelock inspect FILE` shows the key of each"))
+            }),
             Some(failure) if self.files.len() == 1 => Err(failure),
             Some(_) => {
                 let what = format!("{left} of {} files are left", self.files.len());

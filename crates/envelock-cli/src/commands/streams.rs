@@ -182,6 +182,10 @@ impl Target {
     /// Prints what was written.
     pub fn print(&self, output: Output, path: &Path, len: u64) -> Result<(), Failure> {
         let name = printable(path);
-        output.result(|| format!("{name}  {len} bytes"), || json!({ "file": name, "bytes": len }))
+        let printed = output
+            .result(|| format!("{name}  {len} bytes"), || json!({ "file": name, "bytes": len }));
+        printed.map_err(|failure| {
+            failure.after(format!("{name} is complete"), "use the file as it is")
+        })
     }
 }

@@ -85,6 +85,13 @@ impl Failure {
         self
     }
 
+    /// Says what was done before its result could not be printed, so that nobody does it again.
+    #[must_use]
+    pub fn after(self, done: impl std::fmt::Display, next: impl Into<String>) -> Self {
+        let what = format!("{done}, but that could not be printed: {}", self.what);
+        Failure::new(Exit::Refused, what, next)
+    }
+
     /// Puts a subject in front: the file or the keyring that failed.
     #[must_use]
     pub fn of(mut self, subject: impl std::fmt::Display) -> Self {

@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 /// A sandbox with a key file that a passphrase protects, and the files `plain` and `message`.
@@ -139,10 +140,63 @@ fn errors_name_the_file_that_failed() -> Result {
     }
     let errors = sandbox.fails("encrypt plain -o none/new", 1)?;
     assert!(errors.contains("none") && !errors.contains("plain"), "{errors}");
-    sandbox.ok("key compromise orders:1")?;
+    sandbox.ok("key compromise orders:1 --yes")?;
     let errors = sandbox.fails("encrypt plain -o new", 6)?;
     assert!(errors.contains("keyring main: ") && !errors.contains("plain"), "{errors}");
     let errors = sandbox.fails("decrypt plain -o new", 1)?;
     assert!(errors.contains("plain: "), "{errors}");
     Ok(())
+}
+
+#[test]
+fn finished_change_is_no_failure_to_be_repeated() -> Result {
+    let sandbox = protected()?;
+    sandbox.ok("encrypt plain -o second")?;
+    let cases = [
+        (
+            "key rotate orders",
+            "change 2 was made, but that could not be printed: standard output: ",
+        ),
+        ("key create more", "change 3 was made, but that could not be printed: standard output: "),
+        ("rewrap message second", "2 files are done, but "),
+        ("encrypt plain --key orders -o third", "third is complete, but "),
+        ("decrypt third -o back", "back is complete, but "),
+        ("-k file:new key create orders --new-keyring --unprotected", "new was created, but "),
+    ];
+    for (arguments, done) in cases {
+        let mut command = sandbox.command(arguments);
+        command.stdout(OpenOptions::new().write(true).open("/dev/full")?);
+        let errors = failed(arguments, &finish(&mut command, b"")?, 6)?;
+        assert!(errors.contains(done) && !errors.contains("make room"), "{arguments}: {errors}");
+    }
+    let shown = sandbox.json("inspect message second")?;
+    assert!(shown.iter().all(|it| it["slots"][0]["version"] == 2), "{shown:?}");
+    Ok(())
+}
+
+#[test]
+fn keyring_that_cannot_count_fails_no_message() -> Result {
+    let sandbox = protected()?;
+    std::fs::create_dir(sandbox.path("ro"))?;
+    sandbox.ok("-k file:ro/keys key create orders --new-keyring --unprotected")?;
+    sandbox.ok("-k file:ro/keys encrypt plain -o first")?;
+    sandbox.ok("-k file:ro/keys key rotate orders")?;
+    let user = if rustix::process::geteuid().is_root() { Some(65534) } else { None };
+    for name in ["ro/keys", "plain", "first", "envelock.toml", "."] {
+        std::os::unix::fs::chown(sandbox.path(name), user, None)?;
+    }
+    sandbox.set_mode("ro", 0o555)?;
+    for arguments in ["encrypt plain -o third", "rewrap first second"] {
+        let mut command = sandbox.command(&format!("-k file:ro/keys {arguments}"));
+        if let Some(user) = user {
+            command.uid(user);
+        }
+        let output = finish(&mut command, b"")?;
+        let errors = String::from_utf8(output.stderr)?;
+        let missing = arguments.contains("second");
+        assert_eq!(output.status.code(), Some(if missing { 3 } else { 0 }), "{errors}");
+        assert!(errors.contains("keyring file:ro/keys did not count them: "), "{errors}");
+        assert_eq!(errors.contains("1 of 2 files are left"), missing, "{errors}");
+    }
+    sandbox.set_mode("ro", 0o755)
 }

@@ -69,6 +69,17 @@ impl Sandbox {
         command
     }
 
+    /// A shell that runs `script`, in which `$0` is the program.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_envelock")]).current_dir(&self.0);
+        for variable in VARIABLES {
+            shell.env_remove(variable);
+        }
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        shell
+    }
+
     pub fn run(&self, arguments: &str) -> Result<Output> {
         finish(&mut self.command(arguments), b"")
     }

@@ -1,7 +1,11 @@
 //! Passphrases and raw keys: from a file, a descriptor, a variable, never from an argument.
 
 use crate::sandbox::{Result, Sandbox, finish, succeeded};
-use std::process::Command;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
 const CREATE: &str = "-k file:keys --passphrase-file passphrase key create orders --new-keyring";
 
@@ -23,14 +27,27 @@ fn passphrase_comes_from_each_source() -> Result {
     let output =
         sandbox.run_with("-k file:keys --passphrase-fd 0 key list", b"correct horse\r\n")?;
     succeeded("descriptor", output)?;
-    let program = env!("CARGO_BIN_EXE_envelock");
-    let mut shell = Command::new("sh");
-    shell
-        .arg("-c")
-        .arg(format!("'{program}' -k file:keys --passphrase-fd 3 key list 3<passphrase"));
-    shell.current_dir(sandbox.directory()).stdin(std::process::Stdio::piped());
-    shell.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut shell = sandbox.shell("\"$0\" -k file:keys --passphrase-fd 3 key list 3<passphrase");
     succeeded("descriptor 3", finish(&mut shell, b"")?)?;
+    Ok(())
+}
+
+#[test]
+fn descriptor_is_read_as_it_was_opened() -> Result {
+    let sandbox = sandbox()?;
+    let (mut ours, theirs) = UnixStream::pair()?;
+    ours.write_all(b"correct horse\n")?;
+    drop(ours);
+    let mut file = File::open(sandbox.write("longer", "skip\ncorrect horse\n")?)?;
+    file.seek(SeekFrom::Start(5))?;
+    for source in [OwnedFd::from(theirs), OwnedFd::from(file)] {
+        let mut shell =
+            sandbox.shell("\"$0\" -k file:keys --passphrase-fd 3 key list 3<&0 </dev/null");
+        let output = shell.stdin(Stdio::from(source)).output()?;
+        succeeded("descriptor 3", output)?;
+    }
+    let errors = sandbox.fails("-k file:keys --passphrase-fd 77 key list", 1)?;
+    assert!(errors.contains("descriptor 77: ") && errors.contains("3<FILE"), "{errors}");
     Ok(())
 }
 

@@ -47,7 +47,8 @@ impl ChangeArguments {
             Ok(outcome) => print(&outcome),
             // The changes are made. The material of a destroyed version is still on its token.
             Err(Error::Lifecycle(LifecycleError::NotDestroyed { ref changed, .. })) => {
-                print(changed)?;
+                // What was not printed is in this failure, too.
+                drop(print(changed));
                 made.map(drop).map_err(Failure::from)
             }
             Err(error) => Err(Failure::from(error).of(format!("keyring {}", keyring.given))),
@@ -119,7 +120,15 @@ fn attempt(
 
 /// Prints the transitions of a change.
 pub fn print(context: &Context, outcome: &ChangeOutcome, dry_run: bool) -> Result<(), Failure> {
-    context.output().result(|| as_text(outcome, dry_run), || as_json(outcome, dry_run))
+    let printed =
+        context.output().result(|| as_text(outcome, dry_run), || as_json(outcome, dry_run));
+    printed.map_err(|failure| match dry_run {
+        true => failure,
+        false => failure.after(
+            format!("change {} was made", outcome.change),
+            "`envelock key list` shows what it is now; do not run the command again",
+        ),
+    })
 }
 
 fn as_text(outcome: &ChangeOutcome, dry_run: bool) -> String {

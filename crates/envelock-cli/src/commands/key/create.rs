@@ -48,9 +48,12 @@ impl Create {
         }
         let keyring = opening.create(key, self.unprotected)?;
         let keysets = keyring.lifecycle().keysets()?;
-        context.output().result(
+        let printed = context.output().result(
             || format!("{path}  created\n{key}:1  primary\nchange {}", keysets.change()),
             || json!({ "created": path, "key": key, "version": 1, "change": keysets.change() }),
-        )
+        );
+        printed.map_err(|failure| {
+            failure.after(format!("{path} was created"), "`envelock key list` shows it")
+        })
     }
 }
