@@ -5,7 +5,7 @@
 //! reason it must belong to the user or to root, and nobody else may write it.
 
 use crate::failure::{Exit, Failure};
-use crate::keyring_locator::{KeyringLocator, is_name};
+use crate::keyring_locator::{KeyringLocator, is_name, rebased};
 use crate::output::{printable, shell_word};
 use crate::source_locator::SourceLocator;
 use serde::Deserialize;
@@ -28,7 +28,7 @@ pub struct Config {
     pub keyrings: BTreeMap<String, NamedKeyring>,
     #[serde(default)]
     pub sources: BTreeMap<String, NamedSource>,
-    /// Where the file is, for relative paths.
+    /// Where the file is, for the relative paths of sources.
     #[serde(skip)]
     pub directory: PathBuf,
     /// The path of the file; `None` if there is none.
@@ -78,10 +78,20 @@ impl Config {
             let what = format!("{subject}: {}", error.to_string().trim_end());
             Failure::usage(what, "correct the file: the README of envelock-cli has every field")
         })?;
-        config.directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        config.path = Some(path);
         config.check().map_err(|failure| failure.of(&subject))?;
+        config.start_at(path.parent().unwrap_or(Path::new("")));
+        config.path = Some(path);
         Ok(config)
+    }
+
+    /// Takes every relative path of the file from `directory` on.
+    fn start_at(&mut self, directory: &Path) {
+        let named = self.keyrings.values_mut().map(|keyring| &mut keyring.locator);
+        let of_sources = self.sources.values_mut().filter_map(|source| source.keyring.as_mut());
+        for locator in named.chain(of_sources).chain(&mut self.keyring) {
+            *locator = rebased(locator, directory);
+        }
+        self.directory = directory.to_path_buf();
     }
 
     fn check(&self) -> Result<(), Failure> {
@@ -121,10 +131,7 @@ impl Config {
             self.unknown("keyring", given, names, "file:")
         })?;
         let locator = KeyringLocator::parse(&named.locator)?;
-        let mut locator =
-            locator.ok_or_else(|| self.unknown("keyring", given, Vec::new(), "file:"))?;
-        locator.relative_to(&self.directory);
-        Ok(locator)
+        locator.ok_or_else(|| self.unknown("keyring", given, Vec::new(), "file:"))
     }
 
     /// Returns the locator of a source that is given by locator or name, and the keyring of its messages.

@@ -1,8 +1,10 @@
 //! Locators of keyrings: `file:orders.keys`, `pkcs11:token=orders` (RFC 7512), or a name of `envelock.toml`.
 
 use crate::failure::Failure;
-use crate::locator::{Fault, decode, pairs, path, split_query, text};
+use crate::locator::{Fault, decode, encode, pairs, path, split_query, text};
 use crate::secrets::SecretSource;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Where a keyring is, and how it opens.
@@ -61,27 +63,43 @@ impl KeyringLocator {
             Failure::usage(format!("keyring {given:?}: {fault}"), next)
         })
     }
+}
 
-    /// Takes relative paths from `directory` on.
-    pub fn relative_to(&mut self, directory: &Path) {
-        let mut paths: Vec<&mut PathBuf> = Vec::new();
-        let secret = match self {
-            KeyringLocator::File(file) => {
-                paths.push(&mut file.path);
-                paths.extend(&mut file.raw_key);
-                &mut file.passphrase
-            }
-            KeyringLocator::Token(token) => {
-                paths.push(&mut token.catalogue);
-                &mut token.pin
-            }
-        };
-        if let Some(SecretSource::File(path)) = secret {
-            paths.push(path);
+/// Returns a locator whose relative paths start at `directory`. A name, and what is no locator, stays as it is.
+pub fn rebased(given: &str, directory: &Path) -> String {
+    let Some((scheme @ ("file" | "pkcs11"), rest)) = given.split_once(':') else {
+        return given.into();
+    };
+    let (path, query) = split_query(rest);
+    let path = if scheme == "file" { joined(path, directory) } else { path.into() };
+    let Some(query) = query else { return format!("{scheme}:{path}") };
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((name @ ("passphrase-file" | "raw-key-file" | "x-catalogue"), path)) => {
+            format!("{name}={}", joined(path, directory))
         }
-        for path in paths {
-            *path = directory.join(&*path);
+        Some(("pin-source", source)) if !source.starts_with('|') => {
+            let file = source.strip_prefix("file:").unwrap_or(source);
+            format!("pin-source={}", joined(file, directory))
         }
+        Some(("outer", outer)) => {
+            let decoded = decode(outer).ok().and_then(|outer| String::from_utf8(outer).ok());
+            let outer = decoded.map(|outer| encode(rebased(&outer, directory).as_bytes()));
+            outer.map_or(pair.into(), |outer| format!("outer={outer}"))
+        }
+        _ => pair.into(),
+    };
+    let query: Vec<String> = query.split('&').map(pair).collect();
+    format!("{scheme}:{path}?{}", query.join("&"))
+}
+
+/// Returns an encoded path from `directory` on, unless it is absolute, empty or not decodable.
+fn joined(encoded: &str, directory: &Path) -> String {
+    match decode(encoded) {
+        Ok(path) if !path.is_empty() && !path.starts_with(b"/") => {
+            let path = directory.join(OsString::from_vec(path));
+            encode(path.as_os_str().as_bytes())
+        }
+        _ => encoded.into(),
     }
 }
 

@@ -61,6 +61,20 @@ pub fn decode(text: &str) -> Result<Vec<u8>, Fault> {
     Ok(bytes)
 }
 
+/// Encodes what a locator does not have as it is.
+pub fn encode(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for &byte in bytes {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
+                text.push(char::from(byte));
+            }
+            _ => text += &format!("%{byte:02x}"),
+        }
+    }
+    text
+}
+
 /// Returns a value as text.
 pub fn text(name: &str, value: Vec<u8>) -> Result<String, Fault> {
     String::from_utf8(value).map_err(|_| format!("the value of {name:?} is not UTF-8"))

@@ -1,6 +1,7 @@
 //! Stores of the sources that locators name.
 
 use crate::failure::{Exit, Failure};
+use crate::locator::encode;
 use crate::output::printable;
 use crate::source_locator::{HeaderPlace, ListFile, SourceLocator};
 use envelock::{Envelope, Keyring, MemoryKeyring};
@@ -165,20 +166,6 @@ pub fn lasting_locator(source: &SourceLocator) -> Result<String, Failure> {
     }
     let query = query.join("&");
     Ok(format!("{kind}:{path}{}{query}", if query.is_empty() { "" } else { "?" }))
-}
-
-/// Encodes what a locator does not have as it is.
-pub fn encode(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for &byte in bytes {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
-                text.push(char::from(byte));
-            }
-            _ => text += &format!("%{byte:02x}"),
-        }
-    }
-    text
 }
 
 /// Reads paths, one on each line, from the root on or below it.

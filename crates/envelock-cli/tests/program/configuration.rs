@@ -31,6 +31,32 @@ fn relative_paths_start_at_the_configuration() -> Result {
     Ok(())
 }
 
+/// The keyring of calls without `-k`, that of a source, and the one that protects another: each by its locator.
+#[test]
+fn every_path_of_the_configuration_starts_there() -> Result {
+    let sandbox = Sandbox::empty()?;
+    sandbox.ok("-k file:outer key create wrapping --new-keyring --unprotected")?;
+    sandbox.write_secret("passphrase", "secret")?;
+    sandbox.ok("-k file:keys?outer=file:outer key create orders --new-keyring")?;
+    sandbox.ok("-k file:a%20b?passphrase-file=passphrase key create orders --new-keyring")?;
+    std::fs::create_dir(sandbox.path("tree"))?;
+    let other = Sandbox::empty()?;
+    let config = sandbox.path("envelock.toml");
+    let run = |named: &str, arguments: &str| -> Result {
+        sandbox.write_secret("envelock.toml", named)?;
+        other.ok(&format!("--config {} {arguments}", config.display())).map(drop)
+    };
+    run("keyring = \"file:a%20b?passphrase-file=passphrase\"", "key list")?;
+    run("keyring = \"file:keys?outer=file%3Aouter\"", "key list")?;
+    run("[keyrings.main]\nlocator = \"file:keys?outer=file:outer\"\n", "-k main key list")?;
+    let source =
+        "[sources.tree]\nlocator = \"dir:tree\"\nkeyring = \"file:keys?outer=file:outer\"\n";
+    run(source, "census tree")?;
+    // The argument itself starts at the working directory.
+    let arguments = format!("--config {} -k file:outer key list", config.display());
+    other.fails(&arguments, 1).map(drop)
+}
+
 #[test]
 fn configuration_of_a_parent_directory_is_not_read() -> Result {
     let sandbox = Sandbox::new()?;

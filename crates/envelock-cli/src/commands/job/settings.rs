@@ -2,12 +2,12 @@
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::keyring_locator::rebased;
 use crate::open_keyring::OpenKeyring;
-use crate::open_source::{absolute, encode};
+use crate::open_source::absolute;
 use crate::output::printable;
 use envelock_ops::Definition;
 use serde::{Deserialize, Serialize};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const FORMAT: &str = "envelock job settings";
@@ -132,13 +132,7 @@ pub fn open_keyring(
     Ok((keyring, lasting(&given)?))
 }
 
-/// Returns the locator of a key file with an absolute path.
+/// Returns a locator with absolute paths.
 pub fn lasting(given: &str) -> Result<String, Failure> {
-    match given.strip_prefix("file:") {
-        Some(path) if !path.starts_with('/') => {
-            let here = absolute(Path::new("."))?;
-            Ok(format!("file:{}/{path}", encode(here.as_os_str().as_bytes())))
-        }
-        _ => Ok(given.into()),
-    }
+    Ok(rebased(given, &absolute(Path::new("."))?))
 }
