@@ -125,6 +125,30 @@ fn gate_decides_and_a_person_can_release_the_stage() {
 }
 
 #[test]
+fn release_is_of_the_stage_that_waits_and_of_no_other() {
+    let bench = Bench::rotated(60);
+    let start = ["job", "start", "dir:tree", "-d", "job", "--canary", "30", "--gate", "false"];
+    let start = [&start[..], &["--page", "5", "--set", "budget=5"]].concat();
+    bench.run_to(4, &start);
+    let resume = ["job", "resume", "job", "--release", "--set", "budget=none"];
+    let refused = bench.run_to(6, &resume);
+    assert!(refused.stderr.contains("there is nothing to release"), "{}", refused.stderr);
+    let limits = &bench.json(0, &["job", "status", "job"])["controls"]["limits"];
+    assert_eq!(limits["budget"], 5, "a call that is refused changes no limit");
+    bench.run_to(
+        4,
+        &["job", "resume", "job", "--set", "budget=none", "--set", "items-per-second=5"],
+    );
+    let child = bench.spawn(&["job", "resume", "job", "--release"]);
+    bench.wait_for("job", |status| status["running"] == true);
+    let refused = bench.run_to(6, &["job", "resume", "job", "--release"]);
+    assert!(refused.stderr.contains("the job still runs"), "{}", refused.stderr);
+    bench.run_to(0, &["job", "set", "job", "items-per-second=none"]);
+    assert_eq!(ran(child.wait_with_output().unwrap()).exit, Some(0));
+    bench.check(2);
+}
+
+#[test]
 fn gate_gets_no_secret() {
     let bench = Bench::new(0);
     let run = |arguments: &[&str]| {

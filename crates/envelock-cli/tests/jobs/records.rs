@@ -101,3 +101,67 @@ fn names_are_added_and_removed_by_jobs() {
     bench.run_to(3, &["-k", "file:p.keys", "census", "dir:tree", "--opened"]);
     bench.check(1);
 }
+
+#[test]
+fn retry_of_a_retry_is_one_of_the_job_and_is_undone() {
+    let bench = Bench::rotated(20);
+    let path = bench.plaintexts.keys().next().unwrap();
+    let whole = std::fs::read(path).unwrap();
+    let mut damaged = whole.clone();
+    damaged[100] ^= 1;
+    std::fs::write(path, &damaged).unwrap();
+    let start = ["job", "start", "dir:tree", "-d", "job", "--failure-limit", "50%"];
+    bench.run_to(3, &start);
+    let again = bench.run_to(3, &["job", "retry", "job"]);
+    assert!(again.stderr.ends_with("next: `envelock job retry job`\n"), "{}", again.stderr);
+    std::fs::write(path, &whole).unwrap();
+    bench.run_to(0, &["job", "retry", "job/retry-1"]);
+    assert!(bench.path("job/retry-2/job.json").exists());
+    bench.check(2);
+    // Where an earlier version of this program has put one, it is found, too.
+    std::fs::rename(bench.path("job/retry-2"), bench.path("job/retry-1/retry-1")).unwrap();
+    bench.run_to(0, &["job", "undo", "job"]);
+    bench.check(1);
+}
+
+#[test]
+fn undo_reports_what_its_log_has_lost() {
+    let bench = Bench::rotated(20);
+    bench.run_to(0, &["job", "start", "dir:tree", "-d", "job"]);
+    let path = bench.path("job/0-of-1.undo");
+    let log = std::fs::read(&path).unwrap();
+    let mut damaged = log.clone();
+    damaged[150] ^= 1;
+    std::fs::write(&path, &damaged).unwrap();
+    for _ in 0..2 {
+        let undone = bench.run_to(7, &["job", "undo", "job"]);
+        assert!(undone.stderr.contains("records of 19 items, of 20 that were changed"));
+    }
+    std::fs::write(&path, &log[..24 + 64]).unwrap();
+    let undone = bench.run_to(7, &["job", "undo", "job"]);
+    assert!(undone.stderr.contains("records of 0 items, of 20"), "{}", undone.stderr);
+    // Half a record at the end is what a kill leaves.
+    std::fs::write(&path, [&log[..], &log[88..120]].concat()).unwrap();
+    let undone = bench.run_to(0, &["job", "undo", "job"]);
+    assert!(undone.stdout.contains("restored 1 "), "{}", undone.stdout);
+    bench.check(1);
+}
+
+#[test]
+fn retry_waits_until_every_part_is_finished() {
+    let bench = Bench::rotated(40);
+    let start = ["job", "start", "dir:tree", "-d", "job", "--page", "5", "--set", "budget=10"];
+    bench.run_to(4, &start);
+    let refused = bench.run_to(6, &["job", "retry", "job"]);
+    assert!(refused.stderr.contains("shards 0/1 of the job are not finished"));
+    let part = ["job", "start", "dir:tree", "-d", "parts", "--canary", "none", "--shard"];
+    let first = bench.json(0, &[&part[..], &["0/2"]].concat());
+    let refused = bench.run_to(6, &["job", "retry", "parts"]);
+    assert!(refused.stderr.contains("shards 1/2 of the job have no records here"));
+    let unclear = bench.run_to(2, &["job", "resume", "parts"]);
+    assert!(unclear.stderr.contains("shards 1/2 are not finished"), "{}", unclear.stderr);
+    bench.run_to(0, &["job", "retry", "parts", "--other-directories"]);
+    let second = bench.json(0, &["job", "resume", "parts", "--shard", "1/2"]);
+    assert_eq!(count(&first, "listed") + count(&second, "listed"), 40);
+    assert_eq!(bench.run_to(0, &["job", "retry", "parts"]).stdout, "nothing is left\n");
+}

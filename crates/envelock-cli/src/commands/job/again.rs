@@ -1,5 +1,6 @@
 //! `envelock job retry` and `undo`: jobs over the records of another one.
 
+use super::console::grouped;
 use super::run::{Run, shards};
 use super::settings::Settings;
 use super::start::resume;
@@ -13,6 +14,7 @@ use crate::source_locator::SourceLocator;
 use clap::Args;
 use envelock_ops::stores::Selection;
 use envelock_ops::{Checkpoint, Definition, ItemKey, Shard, Task, UndoIndex};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `job retry`.
@@ -24,6 +26,9 @@ pub struct RetryJob {
     /// Other associated data than the job had, as for its `--re-encrypt`.
     #[arg(long, value_name = "TEXT")]
     aad: Option<String>,
+    /// The other parts of the job have directories of their own.
+    #[arg(long)]
+    other_directories: bool,
     /// A limit, such as items-per-second=500.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -113,25 +118,56 @@ fn failures(directory: &Path) -> Result<Vec<ItemKey>, Failure> {
     Ok(items)
 }
 
-/// Returns the shard that is not finished, or the last one.
+/// The shards of a directory that are not finished.
+struct Open {
+    /// Those with a checkpoint.
+    begun: Vec<Shard>,
+    /// Those of the same count without one.
+    absent: Vec<Shard>,
+}
+
+impl Open {
+    fn of(directory: &Path) -> Result<Self, Failure> {
+        let known = shards(directory, ".checkpoint")?;
+        let (mut begun, mut absent) = (Vec::new(), Vec::new());
+        for (shard, path) in &known {
+            if !checkpoint(path)?.is_finished() {
+                begun.push(*shard);
+            }
+        }
+        let is_known = |shard: &Shard| known.iter().any(|(it, _)| it == shard);
+        let counts: BTreeSet<u32> = known.iter().map(|(shard, _)| shard.count()).collect();
+        for count in counts {
+            let all = (0..count).filter_map(|index| Shard::new(index, count).ok());
+            absent.extend(all.filter(|shard| !is_known(shard)));
+        }
+        Ok(Open { begun, absent })
+    }
+}
+
+fn list(shards: &[Shard]) -> String {
+    let mut list: Vec<String> = shards.iter().take(8).map(ToString::to_string).collect();
+    if shards.len() > list.len() {
+        list.push("...".into());
+    }
+    list.join(", ")
+}
+
+/// Returns the shard that is not finished; of a job that is finished, its last one.
 ///
 /// # Errors
 ///
-/// Several are not, or there is none.
-pub fn unfinished(known: &[(Shard, PathBuf)]) -> Result<Shard, Failure> {
-    let mut open = Vec::new();
-    for (shard, path) in known {
-        if !checkpoint(path)?.is_finished() {
-            open.push(*shard);
-        }
-    }
-    match (open.as_slice(), known.last()) {
+/// Several are not, or one never began.
+pub fn unfinished(directory: &Path) -> Result<Shard, Failure> {
+    let open = Open::of(directory)?;
+    match (open.begun.as_slice(), open.absent.as_slice()) {
         ([shard], _) => Ok(*shard),
-        ([], Some((shard, _))) => Ok(*shard),
-        ([], None) => Ok(Shard::WHOLE),
-        (open, _) => {
-            let list: Vec<String> = open.iter().map(ToString::to_string).collect();
-            let what = format!("shards {} are not finished", list.join(", "));
+        ([], []) => {
+            let known = shards(directory, ".checkpoint")?;
+            Ok(known.last().map_or(Shard::WHOLE, |(shard, _)| *shard))
+        }
+        (begun, absent) => {
+            let what = format!("shards {} are not finished", list(&[begun, absent].concat()));
             Err(Failure::usage(what, "name one: `--shard I/N`"))
         }
     }
@@ -176,15 +212,18 @@ impl RetryJob {
     ///
     /// The job still runs, or items are left again.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let before = self.with_aad(Settings::read(&self.directory)?)?;
-        finished_or_refuse(&self.directory, "retry")?;
-        let (directory, is_there) = directory_for(&self.directory, "retry")?;
+        // What a retry leaves is tried by the next retry of the job, so that an undo finds all of them.
+        let job = of_job(&self.directory)?;
+        let before = self.with_aad(Settings::read(&job)?)?;
+        stopped_or_refuse(&job, "retry")?;
+        self.finished_or_refuse(&job)?;
+        let (directory, is_there) = directory_for(&job, "retry")?;
         if is_there {
             let settings = self.with_aad(Settings::read(&directory)?)?;
             return resume(context, &directory, &settings, Shard::WHOLE, &self.set, false);
         }
         // After a retry, what that one has left.
-        let of = last_retry(&self.directory)?;
+        let of = last_retry(&job)?;
         let items = failures(&of)?;
         if items.is_empty() {
             return context.output().result(
@@ -195,6 +234,43 @@ impl RetryJob {
         let settings = Settings { retries: Some(absolute(&of)?), gate: None, ..before };
         start(context, &directory, settings, &self.set)
     }
+
+    /// Refuses while a shard has items that it did not try.
+    fn finished_or_refuse(&self, job: &Path) -> Result<(), Failure> {
+        let Open { begun, absent } = Open::of(job)?;
+        let word = shell_word(job);
+        let (what, next) = if let Some(shard) = begun.first() {
+            let what = format!("shards {} of the job are not finished", list(&begun));
+            (what, format!("`envelock job resume {word} --shard {shard}`"))
+        } else if let (Some(shard), false) = (absent.first(), self.other_directories) {
+            let what = format!("shards {} of the job have no records here", list(&absent));
+            let resume = format!("`envelock job resume {word} --shard {shard}`");
+            (what, format!("{resume}, or add `--other-directories` if they have their own"))
+        } else if shards(job, ".checkpoint")?.is_empty() {
+            let what = format!("the job in {} did not begin", printable(job));
+            (what, format!("`envelock job resume {word}`"))
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(Exit::Refused, what, next))
+    }
+}
+
+/// Returns the directory of the job that a retry belongs to; that of another job is its own.
+///
+/// # Errors
+///
+/// It is no directory of a job.
+pub fn of_job(directory: &Path) -> Result<PathBuf, Failure> {
+    let mut job = directory.to_path_buf();
+    while Settings::read(&job)?.retries.is_some() {
+        let above = absolute(&job)?.parent().map(Path::to_path_buf);
+        let Some(above) = above.filter(|above| Settings::exist(above)) else { break };
+        // A path that was given relative stays so.
+        let parent = job.parent().filter(|parent| !parent.as_os_str().is_empty());
+        job = parent.map_or(above, Path::to_path_buf);
+    }
+    Ok(job)
 }
 
 impl RetryJob {
@@ -227,7 +303,7 @@ impl UndoJob {
     ///
     /// The job still runs, or an old header does not open any more.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        finished_or_refuse(&self.directory, "undo")?;
+        stopped_or_refuse(&self.directory, "undo")?;
         if let Task::Reencrypt { .. } = Settings::read(&self.directory)?.definition.task {
             let what = format!(
                 "the job in {} encrypted messages again, which cannot be undone: the old bodies are gone",
@@ -237,13 +313,8 @@ impl UndoJob {
             return Err(Failure::new(Exit::Refused, what, next));
         }
         let mut all = vec![self.directory.clone()];
-        for number in 1_u32.. {
-            let retry = self.directory.join(format!("retry-{number}"));
-            if !Settings::exist(&retry) {
-                break;
-            }
-            all.insert(0, retry);
-        }
+        add_retries(&self.directory, &mut all);
+        all.reverse();
         let mut first = Ok(());
         for directory in all {
             let undone = self.undo(context, &directory);
@@ -255,11 +326,13 @@ impl UndoJob {
     fn undo(&self, context: &Context, of: &Path) -> Result<(), Failure> {
         let before = Settings::read(of)?;
         let (directory, is_there) = directory_for(of, "undo")?;
+        let log = undo_log(of)?;
+        let all_or_fail = all_or_fail(of, &log);
         if is_there {
             let settings = Settings::read(&directory)?;
-            return resume(context, &directory, &settings, Shard::WHOLE, &self.set, false);
+            return resume(context, &directory, &settings, Shard::WHOLE, &self.set, false)
+                .and(all_or_fail);
         }
-        let log = undo_log(of)?;
         let Some(job) = log.job().cloned() else {
             let what = format!("{} has no undo log", printable(of));
             return Err(Failure::new(
@@ -278,8 +351,48 @@ impl UndoJob {
             definition,
             ..before
         };
-        start(context, &directory, settings, &self.set)
+        start(context, &directory, settings, &self.set).and(all_or_fail)
     }
+}
+
+/// Adds the retries of a job in the order of their runs, each before its own.
+fn add_retries(of: &Path, all: &mut Vec<PathBuf>) {
+    let name = |number: u32| of.join(format!("retry-{number}"));
+    for retry in (1..).map(name).take_while(|retry| Settings::exist(retry)) {
+        all.push(retry.clone());
+        add_retries(&retry, all);
+    }
+}
+
+/// Fails if a log may lack the records of items that were changed.
+fn all_or_fail(of: &Path, log: &UndoIndex) -> Result<(), Failure> {
+    let (mut changed, mut most) = (0_u64, 0_u64);
+    for (_, path) in shards(of, ".checkpoint")? {
+        // A damaged checkpoint has no count to compare, and hinders no restore.
+        let Ok(checkpoint) = checkpoint(&path) else { continue };
+        let tally = checkpoint.tally();
+        let before = checkpoint.adopted().iter().map(|before| before.tally.changed).max();
+        changed += tally.changed.max(before.unwrap_or(0));
+        // These can have a record, too.
+        most += tally.conflict + tally.gone + tally.failed;
+    }
+    let (records, damaged) = (log.items().count() as u64, log.damaged_bytes());
+    // A kill leaves half a record of an item that was not changed.
+    let needed = if damaged == 0 { changed } else { changed + most };
+    if records >= needed {
+        return Ok(());
+    }
+    let what = format!(
+        "the undo log in {} has records of {} items, of {} that were changed, and {} damaged bytes: no header \
+         without a record is restored",
+        printable(of),
+        grouped(records),
+        grouped(changed),
+        grouped(damaged)
+    );
+    let next = "take the log from a backup, and undo again; `envelock census SOURCE --opened` counts what is \
+                under which version";
+    Err(Failure::new(Exit::NotVerified, what, next))
 }
 
 /// Starts a job over the records of another. Its items are those of the selection, in one stage.
@@ -318,7 +431,7 @@ fn start(
 }
 
 /// Refuses while a process works on the job.
-fn finished_or_refuse(directory: &Path, verb: &str) -> Result<(), Failure> {
+fn stopped_or_refuse(directory: &Path, verb: &str) -> Result<(), Failure> {
     if super::control::running(directory)?.is_empty() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! Runs one shard of a job from its records to an end, and prints how it ended.
 
+use super::again::of_job;
 use super::console::{Console, grouped, now, stop_flag};
 use super::limits;
 use super::settings::Settings;
@@ -51,6 +52,11 @@ impl Run<'_> {
         let open = if self.adopts { WorkDirectory::adopt } else { WorkDirectory::open };
         let mut records = open(self.directory, definition, self.shard)
             .map_err(|error| self.named(error.into()))?;
+        // Checked under the lock: a stage that comes later is not released by it.
+        if self.releases && !records.checkpoint()?.is_some_and(|state| state.stage().1) {
+            let what = "the job does not wait after a stage: there is nothing to release";
+            return Err(Failure::new(Exit::Refused, what, self.resume()));
+        }
         let file = self.controls()?;
         let output = self.context.output();
         let properties = self.store.properties();
@@ -134,13 +140,17 @@ impl Run<'_> {
         )
     }
 
-    fn result(&self, end: End, was_stopped: bool) -> Result<(), Failure> {
+    /// Returns the command that resumes the shard.
+    fn resume(&self) -> String {
         let directory = shell_word(self.directory);
-        let shard = match self.shard {
-            Shard::WHOLE => String::new(),
-            shard => format!(" --shard {shard}"),
-        };
-        let resume = format!("`envelock job resume {directory}{shard}`");
+        match self.shard {
+            Shard::WHOLE => format!("`envelock job resume {directory}`"),
+            shard => format!("`envelock job resume {directory} --shard {shard}`"),
+        }
+    }
+
+    fn result(&self, end: End, was_stopped: bool) -> Result<(), Failure> {
+        let resume = self.resume();
         let stopped = || {
             let what = "stopped; the checkpoint is saved";
             Err(Failure::new(Exit::Stopped, what, resume.clone()))
@@ -194,7 +204,7 @@ fn left(report: &Report, directory: &Path) -> Result<(), Failure> {
     Err(Failure::new(
         Exit::ItemsLeft,
         what,
-        format!("`envelock job retry {}`", shell_word(directory)),
+        format!("`envelock job retry {}`", shell_word(&of_job(directory)?)),
     ))
 }
 

@@ -324,15 +324,19 @@ impl ResumeJob {
     /// The job is refused, or did not finish with nothing left.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         let settings = Settings::read(&self.directory)?;
-        let known = shards(&self.directory, ".checkpoint")?;
         let running = control::running(&self.directory)?;
         let is_mine = |shard: &Shard| self.shard.is_none_or(|wanted| wanted == *shard);
         if running.iter().any(is_mine) {
+            if self.release {
+                let what = "the job still runs: a stage is released once it is stopped";
+                let next = format!("`envelock job stop {}`", shell_word(&self.directory));
+                return Err(Failure::new(Exit::Refused, what, next));
+            }
             return control::go_on(context, &self.directory, &self.set);
         }
         let shard = match self.shard {
             Some(shard) => shard,
-            None => again::unfinished(&known)?,
+            None => again::unfinished(&self.directory)?,
         };
         resume(context, &self.directory, &settings, shard, &self.set, self.release)
     }
