@@ -4,18 +4,22 @@
 //! a parent directory: it can name a PKCS#11 library, which is code that runs in this process. For the same
 //! reason it must belong to the user or to root, and nobody else may write it.
 
+use crate::context::variable;
 use crate::failure::{Exit, Failure};
 use crate::keyring_locator::{KeyringLocator, is_name, rebased};
 use crate::output::{printable, shell_word};
+use crate::small_file;
 use crate::source_locator::SourceLocator;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FILE_NAME: &str = "envelock.toml";
+/// Most bytes of the file.
+const MAX_LEN: usize = 1 << 20;
 const VARIABLE: &str = "ENVELOCK_CONFIG";
 
 /// Names for keyrings and sources.
@@ -61,21 +65,21 @@ impl Config {
     ///
     /// The file cannot be read, others may write it, or it has an unknown field or a wrong locator.
     pub fn read(path: Option<&Path>) -> Result<Self, Failure> {
-        let given =
-            path.map(Path::to_path_buf).or_else(|| std::env::var_os(VARIABLE).map(Into::into));
+        let given = path.map(Path::to_path_buf).or_else(|| variable(VARIABLE).map(Into::into));
         let path = given.clone().unwrap_or_else(|| FILE_NAME.into());
         let subject = printable(&path);
-        let file = match File::open(&path) {
+        let file = match small_file::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound && given.is_none() => {
                 return Ok(Config::default());
             }
             file => file.map_err(|error| Failure::io(&subject, &error))?,
         };
         check_owner(&path, &file)?;
-        let mut text = String::new();
-        (&file).read_to_string(&mut text).map_err(|error| Failure::io(&subject, &error))?;
+        let bytes =
+            small_file::read(file, MAX_LEN).map_err(|error| Failure::io(&subject, &error))?;
+        let text = String::from_utf8_lossy(&bytes);
         let mut config: Config = toml::from_str(&text).map_err(|error| {
-            let what = format!("{subject}: {}", error.to_string().trim_end());
+            let what = format!("{subject}: {}", without_values(&text, &error));
             Failure::usage(what, "correct the file: the README of envelock-cli has every field")
         })?;
         config.check().map_err(|failure| failure.of(&subject))?;
@@ -167,6 +171,19 @@ impl Config {
 
 fn list(names: &[&str]) -> String {
     if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// Returns where an error is and what is wrong, without the values of the file: one can be a secret.
+fn without_values(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or_default();
+    let line = before.matches('\n').count().saturating_add(1);
+    let column = before.chars().rev().take_while(|c| *c != '\n').count().saturating_add(1);
+    let message = match error.message().split_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid ") => format!("it is not {expected}"),
+        _ => error.message().into(),
+    };
+    format!("line {line}, column {column}: {}", printable(Path::new(&message)))
 }
 
 fn check_owner(path: &Path, file: &File) -> Result<(), Failure> {

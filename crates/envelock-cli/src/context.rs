@@ -8,6 +8,7 @@ use crate::secrets::SecretOptions;
 use clap::Args;
 use serde_json::json;
 use std::cell::{OnceCell, RefCell};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Arguments of every command.
@@ -25,6 +26,11 @@ pub struct Global {
     config: Option<PathBuf>,
     #[command(flatten)]
     secrets: SecretOptions,
+}
+
+/// Returns an environment variable; `None` for an empty one, too.
+pub fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// What every command gets.
@@ -77,7 +83,7 @@ impl Context {
         if let Some(given) = &self.global.keyring {
             return Ok(given.clone());
         }
-        if let Some(given) = std::env::var_os("ENVELOCK_KEYRING") {
+        if let Some(given) = variable("ENVELOCK_KEYRING") {
             return given.into_string().map_err(|_| {
                 Failure::usage("ENVELOCK_KEYRING is not UTF-8", "pass the keyring by `-k`")
             });

@@ -60,7 +60,9 @@ impl KeyringLocator {
         parsed.map(Some).map_err(|fault| {
             let next = "write `file:PATH`, `pkcs11:token=LABEL?module-path=PATH&x-catalogue=PATH`, or \
                         a name of envelock.toml";
-            Failure::usage(format!("keyring {given:?}: {fault}"), next)
+            // A parameter can be a secret.
+            let place = given.split(['?', ';', '&']).next().unwrap_or_default();
+            Failure::usage(format!("keyring {place:?}: {fault}"), next)
         })
     }
 }
@@ -140,7 +142,11 @@ fn file(rest: &str) -> Result<KeyFile, Fault> {
             }
         }
     }
-    Ok(file)
+    let protections = [file.passphrase.is_some(), file.raw_key.is_some(), file.outer.is_some()];
+    match protections.iter().filter(|given| **given).count() {
+        0 | 1 => Ok(file),
+        _ => Err("it names several of passphrase, raw-key-file and outer".into()),
+    }
 }
 
 fn token(rest: &str) -> Result<TokenCatalogue, Fault> {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// Why a locator was not understood.
+/// Why a locator was not understood. It has no values: one can be a secret.
 pub type Fault = String;
 
 /// Returns the part before the first `?`, and the parameters after it, still encoded.
@@ -19,8 +19,7 @@ pub fn split_query(text: &str) -> (&str, Option<&str>) {
 pub fn pairs(text: &str, separator: char) -> Result<Vec<(&str, Vec<u8>)>, Fault> {
     let mut pairs: Vec<(&str, Vec<u8>)> = Vec::new();
     for pair in text.split(separator).filter(|pair| !pair.is_empty()) {
-        let (name, value) =
-            pair.split_once('=').ok_or_else(|| format!("{pair:?} is not NAME=VALUE"))?;
+        let (name, value) = pair.split_once('=').ok_or("a parameter is not NAME=VALUE")?;
         if pairs.iter().any(|(there, _)| *there == name) {
             return Err(format!("{name:?} is given twice"));
         }
@@ -40,23 +39,19 @@ pub fn decode(text: &str) -> Result<Vec<u8>, Fault> {
             continue;
         }
         let [high, low, tail @ ..] = tail else {
-            return Err(format!(
-                "{text:?} ends within a percent code: write a percent sign as %25"
-            ));
+            return Err("it ends within a percent code: write a percent sign as %25".into());
         };
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
         match (digit(*high), digit(*low)) {
             (Some(high), Some(low)) => bytes.push(high << 4 | low),
             _ => {
-                return Err(format!(
-                    "{text:?} has a wrong percent code: write a percent sign as %25"
-                ));
+                return Err("it has a wrong percent code: write a percent sign as %25".into());
             }
         }
         rest = tail;
     }
     if bytes.contains(&0) {
-        return Err(format!("{text:?} has a zero byte"));
+        return Err("it has a zero byte".into());
     }
     Ok(bytes)
 }

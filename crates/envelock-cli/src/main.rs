@@ -16,6 +16,7 @@
 //   config           `envelock.toml`
 //   version_name, table   `orders:3`; tables for people
 //   secrets, terminal, confirmation   passphrases, PINs and keys; questions to a person
+//   small_file       files that arguments name
 //   output, failure/    results and progress; errors with their exit code and next step
 
 mod commands;
@@ -29,6 +30,7 @@ mod open_keyring;
 mod open_source;
 mod output;
 mod secrets;
+mod small_file;
 mod source_locator;
 mod table;
 mod terminal;
@@ -38,6 +40,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use context::{Context, Global};
 use failure::{Exit, Failure};
+use keyring_locator::KeyringLocator;
 use output::Output;
 use std::process::ExitCode;
 
@@ -64,7 +67,11 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => Exit::Done.into(),
-        Err(failure) => output.failure(&failure, context.keyring_argument()),
+        Err(failure) => {
+            // A locator that is wrong can have a secret, which is not repeated.
+            let is_right = |given: &&str| KeyringLocator::parse(given).is_ok();
+            output.failure(&failure, context.keyring_argument().filter(is_right))
+        }
     }
 }
 

@@ -85,7 +85,6 @@ pub struct Opening<'a> {
     given: String,
     locator: KeyringLocator,
     passphrase: Option<SecretSource>,
-    #[cfg_attr(not(feature = "pkcs11"), expect(dead_code, reason = "only tokens have a PIN"))]
     pin: Option<SecretSource>,
     depth: u8,
 }
@@ -94,11 +93,17 @@ impl<'a> Opening<'a> {
     /// Returns how the keyring of a call opens, whose options name its secrets.
     pub fn new(config: &'a Config, given: &str, options: &SecretOptions) -> Result<Self, Failure> {
         let opening = Opening::other(config, given)?;
-        #[cfg(feature = "pkcs11")]
-        let pin = options.pin();
-        #[cfg(not(feature = "pkcs11"))]
-        let pin = None;
-        Ok(Opening { passphrase: options.passphrase(), pin, ..opening })
+        let (passphrase, pin) = (options.passphrase(), options.pin());
+        let (unused, what) = match opening.locator {
+            KeyringLocator::File(_) => (&pin, "a key file has no PIN"),
+            KeyringLocator::Token(_) => (&passphrase, "a token has no passphrase"),
+        };
+        match unused {
+            Some(source) if !source.is_ambient() => {
+                Err(Failure::usage(what, "leave the option out").of(format!("keyring {given}")))
+            }
+            _ => Ok(Opening { passphrase, pin, ..opening }),
+        }
     }
 
     /// Returns how another keyring opens.
@@ -135,7 +140,8 @@ impl<'a> Opening<'a> {
                     KeyFile { outer: Some(_), .. } => ProtectionKind::Keyring,
                     _ => ProtectionKind::Passphrase,
                 };
-                self.protection(file, kind, true).and_then(|protection| {
+                let is_used = self.check_protection(file, kind);
+                is_used.and_then(|()| self.protection(file, kind, true)).and_then(|protection| {
                     Ok(self.opened(FileKeyring::create(&file.path, key, &protection)?))
                 })
             }
@@ -174,6 +180,7 @@ impl<'a> Opening<'a> {
                 return Err(Failure::usage("a raw key protects the file", next));
             }
         };
+        self.check_protection(file, kind)?;
         let protection = self.protection(file, kind, false)?;
         let keyring = FileKeyring::open_any(&file.path, &protection)?;
         let keyring = match &file.key {
@@ -181,6 +188,28 @@ impl<'a> Opening<'a> {
             None => keyring,
         };
         Ok(self.opened(keyring))
+    }
+
+    /// Refuses a secret that is given and not used: another file has the name, or keys go to the medium in the
+    /// clear.
+    fn check_protection(&self, file: &KeyFile, kind: ProtectionKind) -> Result<(), Failure> {
+        let passphrase = self.passphrase.as_ref().or(file.passphrase.as_ref());
+        let is_unused = match kind {
+            ProtectionKind::Passphrase => false,
+            ProtectionKind::Unprotected => {
+                passphrase.is_some() || file.raw_key.is_some() || file.outer.is_some()
+            }
+            _ => passphrase.is_some_and(|source| !source.is_ambient()),
+        };
+        if !is_unused {
+            return Ok(());
+        }
+        let what = match kind {
+            ProtectionKind::Unprotected => "a secret is given for a key file without protection",
+            _ => "a passphrase is given for a key file that is protected otherwise",
+        };
+        let next = "make sure that it is the right file, then leave out the secret, its option or variable";
+        Err(Failure::new(Exit::Refused, what, next))
     }
 
     fn protection(
@@ -204,6 +233,12 @@ impl<'a> Opening<'a> {
             Some(source) => source.read("passphrase"),
             None => secrets::ask(PASSPHRASE, &self.given, is_new),
         }
+        .and_then(|secret| {
+            if is_new {
+                secrets::check_new(&secret)?;
+            }
+            Ok(secret)
+        })
     }
 
     /// Returns the files of the keyring, its secret, and the keyrings that protect it.

@@ -1,8 +1,10 @@
 //! Passphrases, PINs and key material: from a descriptor, a file, the environment or a person, never from an
 //! argument. Each is wiped on drop.
 
+use crate::context::variable;
 use crate::failure::{Exit, Failure};
 use crate::output::{printable, shell_word};
+use crate::small_file;
 use crate::terminal::Terminal;
 use clap::Args;
 use std::collections::BTreeSet;
@@ -11,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -83,7 +85,6 @@ pub struct Kind {
 
 pub const PASSPHRASE: Kind =
     Kind { name: "passphrase", variable: "ENVELOCK_PASSPHRASE", option: "--passphrase-file" };
-#[cfg(feature = "pkcs11")]
 pub const PIN: Kind = Kind { name: "PIN", variable: "ENVELOCK_PIN", option: "--pin-file" };
 
 impl SecretOptions {
@@ -93,7 +94,6 @@ impl SecretOptions {
     }
 
     /// Returns the source of the PIN of the token of `-k`, if the call has one.
-    #[cfg(feature = "pkcs11")]
     pub fn pin(&self) -> Option<SecretSource> {
         source(self.pin_file.as_ref(), self.pin_fd, PIN)
     }
@@ -109,14 +109,21 @@ impl SecretOptions {
 }
 
 fn source(file: Option<&PathBuf>, descriptor: Option<u16>, kind: Kind) -> Option<SecretSource> {
-    let variable = || std::env::var_os(kind.variable).map(|_| kind.variable.into());
+    let is_set = variable(kind.variable).is_some();
     file.cloned()
         .map(SecretSource::File)
         .or(descriptor.map(SecretSource::Descriptor))
-        .or_else(|| variable().map(SecretSource::Variable))
+        .or_else(|| is_set.then(|| SecretSource::Variable(kind.variable.into())))
 }
 
 impl SecretSource {
+    /// Whether it is a variable that is there for every call.
+    pub fn is_ambient(&self) -> bool {
+        let is_default =
+            |name: &String| [PASSPHRASE.variable, PIN.variable].contains(&name.as_str());
+        matches!(self, SecretSource::Variable(name) if is_default(name))
+    }
+
     /// Returns the path of the file, for a comparison with others.
     pub fn file(&self) -> Option<PathBuf> {
         match self {
@@ -162,10 +169,22 @@ impl SecretSource {
                 read_all(file).map_err(io)?
             }
             SecretSource::File(path) => {
-                let file = File::open(path).map_err(io)?;
+                let file = small_file::open(path).map_err(|error| match error.kind() {
+                    io::ErrorKind::InvalidInput => io(error)
+                        .with_next("pass it as an open descriptor: `--passphrase-fd 3 3<FILE`"),
+                    _ => io(error),
+                })?;
                 let stat = file.metadata().map_err(io)?;
-                let mode = stat.permissions().mode() & 0o7777;
-                if stat.is_file() && mode & 0o077 != 0 {
+                let user = rustix::process::geteuid().as_raw();
+                if ![0, user].contains(&stat.uid()) {
+                    let what =
+                        format!("{self} belongs to user {}, not to {user} or root", stat.uid());
+                    let next =
+                        format!("`chown {user} {}`, or pass it as a descriptor", shell_word(path));
+                    return Err(Failure::new(Exit::Refused, what, next));
+                }
+                let mode = stat.mode() & 0o7777;
+                if mode & 0o077 != 0 {
                     let what =
                         format!("{self} has mode {mode:04o}: others have access to the {what}");
                     let next =
@@ -190,13 +209,28 @@ impl fmt::Display for SecretSource {
 
 /// Decodes hexadecimal digits, with or without a final line end.
 pub fn hexadecimal(text: &[u8]) -> Option<Secret> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
-    for pair in text.trim_ascii_end().chunks(2) {
-        let [high, low] = pair else { return None };
-        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
-        bytes.push(digit(high)? << 4 | digit(low)?);
-    }
+    let text = text.trim_ascii_end();
+    let mut bytes = Zeroizing::new(vec![0; text.len() / 2]);
+    base16ct::mixed::decode(text, &mut bytes).ok()?;
     Some(bytes)
+}
+
+/// Refuses a new passphrase that nobody can type again: at the question, or in an editor.
+pub fn check_new(secret: &[u8]) -> Result<(), Failure> {
+    let is_typed = |text: &str| {
+        !text.starts_with('\u{feff}') && text.chars().all(|c| c == '\t' || !c.is_control())
+    };
+    match std::str::from_utf8(secret) {
+        Ok(text) if is_typed(text) => Ok(()),
+        _ => {
+            let what = "the new passphrase is no line of text: it has control characters, a byte order \
+                        mark, or is not UTF-8";
+            Err(Failure::usage(
+                what,
+                "write one line of text, or use `file:PATH?raw-key-file=PATH`",
+            ))
+        }
+    }
 }
 
 /// Asks a person for the secret of the keyring `of`; twice if it is new, so that a typing error is found.

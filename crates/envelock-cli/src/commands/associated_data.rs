@@ -3,9 +3,13 @@
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::printable;
+use crate::small_file;
 use clap::Args;
 use envelock::AadPairs;
 use std::path::PathBuf;
+
+/// Most bytes of associated data in a file.
+const MAX_LEN: usize = 16 << 20;
 
 /// Associated data, which a decryption has to repeat.
 #[derive(Args)]
@@ -31,7 +35,8 @@ impl AssociatedData {
     pub fn bytes(&self, context: &Context) -> Result<Vec<u8>, Failure> {
         if let Some(path) = &self.aad_file {
             context.use_file(path);
-            return std::fs::read(path).map_err(|error| Failure::io(printable(path), &error));
+            let read = small_file::open(path).and_then(|file| small_file::read(file, MAX_LEN));
+            return read.map_err(|error| Failure::io(printable(path), &error));
         }
         if let Some(text) = &self.aad {
             return Ok(text.clone().into_bytes());

@@ -31,7 +31,7 @@ const CASES: &[(&str, i32, &str)] = &[
     ("-k file:a%2 key list", 2, "ends within a percent code"),
     ("-k file:a%zz key list", 2, "wrong percent code"),
     ("-k file:a%00 key list", 2, "has a zero byte"),
-    ("-k file:keys?key key list", 2, "\"key\" is not NAME=VALUE"),
+    ("-k file:keys?key key list", 2, "a parameter is not NAME=VALUE"),
     ("-k file:keys?colour=red key list", 2, "there is no parameter \"colour\""),
     ("-k file:keys?key=a&key=b key list", 2, "\"key\" is given twice"),
     ("-k file:keys?passphrase=x key list", 2, "every user of this machine can read a passphrase"),

@@ -1,6 +1,6 @@
 //! How a job was started, so that it can be resumed by its directory alone: `job.json`.
 
-use crate::context::Context;
+use crate::context::{Context, variable};
 use crate::failure::{Exit, Failure};
 use crate::keyring_locator::rebased;
 use crate::open_keyring::OpenKeyring;
@@ -122,8 +122,7 @@ pub fn open_keyring(
     context: &Context,
     of_source: Option<&str>,
 ) -> Result<(OpenKeyring, String), Failure> {
-    let is_named =
-        context.keyring_argument().is_some() || std::env::var_os("ENVELOCK_KEYRING").is_some();
+    let is_named = context.keyring_argument().is_some() || variable("ENVELOCK_KEYRING").is_some();
     let given = match of_source {
         Some(given) if !is_named => given.to_string(),
         _ => context.keyring_name()?,
