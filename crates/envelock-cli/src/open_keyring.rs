@@ -55,6 +55,13 @@ impl OpenKeyring {
         }
     }
 
+    /// Returns the id of the first master key, which tells the keyring from others of its name.
+    pub fn id(&self) -> Option<String> {
+        let versions = self.file().versions();
+        let first = versions.iter().find(|version| !version.is_reserved);
+        first.map(|version| version.master_key_id.to_string())
+    }
+
     /// Returns the same keyring, wrapping under the master key or alias `name`.
     ///
     /// # Errors

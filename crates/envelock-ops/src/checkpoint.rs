@@ -5,11 +5,12 @@ use crate::census::Census;
 use crate::definition::{Definition, VersionName};
 use crate::digest::{hex, sha256};
 use crate::item::ItemKey;
-use crate::job::StartError;
+use crate::job::{Start, StartError};
 use crate::operation::Operation;
 use crate::outcome::Tally;
 use crate::shard::Shard;
 use crate::stage::StageReport;
+use crate::store::Properties;
 use crate::strata::Strata;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,18 @@ pub struct Checkpoint {
     pub(crate) targets_changed: bool,
     /// The change number of the keyring, where it has one.
     pub(crate) keyring_change: Option<u64>,
+    /// The keyring, where it has an id.
+    #[serde(default)]
+    pub(crate) keyring_id: Option<String>,
+    /// The medium of the items, where the store can tell it from another of the same name.
+    #[serde(default)]
+    pub(crate) source_id: Option<String>,
+    /// How many items the shard had when the job began, where that was counted.
+    #[serde(default)]
+    pub(crate) total: Option<u64>,
+    /// Whether the job has halted since most items were gone. It halts so once.
+    #[serde(default)]
+    pub(crate) halted_for_gone: bool,
     /// The length of the undo log: records behind it belong to the page that comes next.
     pub(crate) undo_bytes: u64,
     /// Whether the undo log is shorter than it was, so that not everything can be restored.
@@ -115,6 +128,10 @@ impl Checkpoint {
             targets: Vec::new(),
             targets_changed: false,
             keyring_change: None,
+            keyring_id: None,
+            source_id: None,
+            total: None,
+            halted_for_gone: false,
             undo_bytes: 0,
             undo_lost: false,
             failures_bytes: 0,
@@ -161,7 +178,7 @@ impl Checkpoint {
 
     /// Returns the checkpoint from which the job goes on under another definition, and keeps the one that it had.
     ///
-    /// With another task, seed, stages or sample the job begins again, since its counts would have two meanings: what was
+    /// With another task, seed, stages or sample, or if the store has another [`id`](crate::Properties::id), the job begins again, since its counts would have two meanings: what was
     /// changed is then current. Otherwise it goes on where it was.
     ///
     /// # Errors
@@ -170,11 +187,12 @@ impl Checkpoint {
     pub fn adopt(
         self,
         definition: &Definition,
-        now: u64,
+        start: &Start<'_>,
         operation: &dyn Operation,
     ) -> Result<Self, StartError> {
         let old = &self.definition;
-        if old == definition {
+        let has_source = self.has_source(&start.properties);
+        if old == definition && has_source {
             return Ok(self);
         }
         if std::mem::discriminant(&old.task) != std::mem::discriminant(&definition.task) {
@@ -187,18 +205,37 @@ impl Checkpoint {
         // These decide what was done to which items so far.
         let done =
             |of: &Definition| (of.task.clone(), of.seed, of.stages.clone(), of.sample.clone());
-        let goes_on = done(old) == done(definition);
+        let goes_on = done(old) == done(definition) && has_source;
         let mut adopted = self.adopted.clone();
         let (job, definition_before) = (self.job.clone(), old.clone());
-        adopted.push(Adopted { job, definition: definition_before, tally: self.tally, at: now });
+        adopted.push(Adopted {
+            job,
+            definition: definition_before,
+            tally: self.tally,
+            at: start.now.as_secs(),
+        });
         if goes_on {
             let (job, definition) = (definition.id(), definition.clone());
             return Ok(Checkpoint { job, definition, adopted, ..self });
         }
-        let Checkpoint { shard, keyring_change, undo_bytes, undo_lost, began, .. } = self;
+        let Checkpoint { shard, keyring_change, keyring_id, undo_bytes, undo_lost, began, .. } =
+            self;
         let targets = operation.targets()?;
         let new = Checkpoint::new(definition.clone(), shard, began);
-        Ok(Checkpoint { targets, keyring_change, undo_bytes, undo_lost, adopted, ..new })
+        Ok(Checkpoint {
+            targets,
+            keyring_change,
+            keyring_id,
+            undo_bytes,
+            undo_lost,
+            adopted,
+            ..new
+        })
+    }
+
+    /// Returns whether the store may be the one that the job began with.
+    pub(crate) fn has_source(&self, properties: &Properties) -> bool {
+        self.source_id.is_none() || self.source_id == properties.id
     }
 
     /// Returns the id of the job that the undo log begins with.

@@ -160,6 +160,9 @@ forward_to_pointee!(&S, Box<S>, Arc<S>);
 pub struct Properties {
     /// A stable name, such as `dir:/srv/orders`. It is part of a job's definition.
     pub name: String,
+    /// What tells its medium from another one at the same place, if anything does: a job does not go on over an empty
+    /// mount point. It stays the same when the medium is mounted again.
+    pub id: Option<String>,
     /// How strong its compare-and-swap is.
     pub compare_and_swap: CompareAndSwap,
     /// Whether a replacement of a header writes the whole message.

@@ -190,7 +190,7 @@ impl WorkDirectory {
         operation: &dyn Operation,
     ) -> Result<Job, WorkDirectoryError> {
         if self.adopts {
-            checkpoint = checkpoint.adopt(&self.definition, start.now.as_secs(), operation)?;
+            checkpoint = checkpoint.adopt(&self.definition, start, operation)?;
         }
         let mut tail = Vec::new();
         if let Some(undo) = &mut self.undo {

@@ -18,7 +18,7 @@ use crate::limits::{Latency, Limiter, Limits};
 use crate::operation::Operation;
 use crate::outcome::Tally;
 use crate::report::Report;
-use crate::stage::StageReport;
+use crate::stage::{FailureLimit, StageReport};
 use crate::store::{Properties, Replaced};
 use crate::store_error::StoreError;
 use crate::strata::Strata;
@@ -65,6 +65,9 @@ pub struct Job {
     /// Items that were tried and failed in this run: a run that follows a halt starts at 0.
     run_items: u64,
     run_failures: u64,
+    run_gone: u64,
+    /// Whether the job halts for that when it is on record.
+    is_mostly_gone: bool,
     is_stopping: bool,
     halt: Option<Halt>,
 }
@@ -322,6 +325,9 @@ impl Job {
         if may_halt && items >= LEAST_ITEMS && failure_limit.is_exceeded(failures, items) {
             self.halt = Some(Halt::FailureRate { failures, items });
         }
+        if std::mem::take(&mut self.is_mostly_gone) {
+            self.halt = Some(Halt::Gone { gone: self.run_gone, items: items + self.run_gone });
+        }
     }
 
     /// Takes the decision about [`Step::Gate`]: whether to go on with the next stage.
@@ -375,6 +381,13 @@ impl Job {
         state.stage_failures += failures;
         self.run_items += items;
         self.run_failures += failures;
+        self.run_gone += page.tally.gone;
+        let half = FailureLimit { millionths: 500_000, ..FailureLimit::default() };
+        let read = self.run_items + self.run_gone;
+        self.is_mostly_gone = !state.halted_for_gone
+            && self.run_gone >= LEAST_ITEMS
+            && half.is_exceeded(self.run_gone, read);
+        state.halted_for_gone |= self.is_mostly_gone;
         let done = if page.is_last { None } else { page.last.as_ref() };
         let (definition, stage) = (&state.definition, state.stage);
         // A job that was adopted can have records of items that come in a later stage.
@@ -421,12 +434,27 @@ impl Job {
     }
 
     fn end(&mut self, now: Duration) -> Step {
-        let report = Box::new(Report::new(&self.state, now.as_secs()));
-        Step::Done(match self.halt.clone() {
+        let halt = self.halt.clone().or_else(|| self.wrong_end());
+        let is_complete = self.state.is_finished && halt.is_none();
+        let mut report = Box::new(Report::new(&self.state, now.as_secs()));
+        report.is_complete = is_complete;
+        Step::Done(match halt {
             Some(why) => End::Halted { why, report },
-            None if !self.state.is_finished => End::Stopped(report),
-            None if !self.state.tally.is_balanced() => End::Halted { why: Halt::Counts, report },
-            None => End::Finished(report),
+            None if is_complete => End::Finished(report),
+            None => End::Stopped(report),
         })
+    }
+
+    /// Returns what the counts of a job that has finished do not allow.
+    fn wrong_end(&self) -> Option<Halt> {
+        let Checkpoint { is_finished: true, tally, total, .. } = &self.state else { return None };
+        let (listed, total) = (tally.listed, total.unwrap_or(0));
+        match tally.is_balanced() {
+            false => Some(Halt::Counts),
+            true if total >= LEAST_ITEMS && listed < total - total / 10 => {
+                Some(Halt::Missing { listed, total })
+            }
+            true => None,
+        }
     }
 }

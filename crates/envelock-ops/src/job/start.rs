@@ -25,6 +25,11 @@ pub struct Start<'a> {
     pub limits: Limits,
     /// The change number of the keyring, where it has one (`FileKeyring`).
     pub keyring_change: Option<u64>,
+    /// What tells the keyring from others, where it has such a thing (the id of its first master key). A job goes on with the
+    /// same alone.
+    pub keyring_id: Option<String>,
+    /// How many items the shard has by a listing, where they were counted.
+    pub total: Option<u64>,
     /// The versions that items are expected to be under. The job refuses if one of them cannot be read.
     pub sources: &'a [SlotLabel<'a>],
     /// The undo log of an earlier job on the same items that left some as [`Failure::Unsettled`](crate::Failure).
@@ -43,6 +48,8 @@ impl Start<'_> {
             properties,
             limits,
             keyring_change: None,
+            keyring_id: None,
+            total: None,
             sources: &[],
             earlier: None,
             undo_room: None,
@@ -103,6 +110,19 @@ pub enum StartError {
         /// That of the checkpoint.
         saved: u64,
     },
+    /// The keyring is not that of the checkpoint. Items of the other one would be excluded.
+    #[error("the keyring is {found}, and the job began with {saved}: use that one")]
+    OtherKeyring {
+        /// The keyring now.
+        found: String,
+        /// That of the checkpoint.
+        saved: String,
+    },
+    /// The store has another medium than that of the checkpoint, such as an empty mount point.
+    #[error(
+        "{0} is not what it was when the job began: mount it again, or adopt the job, which begins again"
+    )]
+    OtherMedium(String),
     /// The undo log does not fit.
     #[error("the undo log needs {needed} bytes and {free} are free: use another directory")]
     UndoRoom {
@@ -158,7 +178,7 @@ impl Job {
             state.undo_bytes = undo_len;
         }
         // The first checkpoint comes before the first item, so that a crash in the first page is counted exactly.
-        Ok(Job::with_state(state, Phase::Save, UndoIndex::default(), undo_len, start))
+        Ok(Job::with_state(state, UndoIndex::default(), undo_len, start))
     }
 
     /// Resumes one shard of a job from its checkpoint.
@@ -190,28 +210,33 @@ impl Job {
         if let Some((found, saved)) = changes.filter(|(found, saved)| found < saved) {
             return Err(StartError::OlderKeyring { found, saved });
         }
+        let ids = start.keyring_id.clone().zip(checkpoint.keyring_id.clone());
+        if let Some((found, saved)) = ids.filter(|(found, saved)| found != saved) {
+            return Err(StartError::OtherKeyring { found, saved });
+        }
+        if !checkpoint.has_source(&start.properties) {
+            return Err(StartError::OtherMedium(definition.source.clone()));
+        }
         let mut state = checkpoint;
         state.undo_lost |= undo_len < state.undo_bytes;
-        let phase = match &state {
-            state if state.is_finished => Phase::Done,
-            state if state.at_gate_since.is_some() => Phase::Gate,
-            _ => Phase::List,
-        };
-        Ok(Job::with_state(state, phase, UndoIndex::tail(undo_tail), undo_len, start))
+        // What it adopted, and what it is bound to, is on record before anything else is done.
+        Ok(Job::with_state(state, UndoIndex::tail(undo_tail), undo_len, start))
     }
 
     fn with_state(
         mut state: Checkpoint,
-        phase: Phase,
         records: UndoIndex,
         undo_len: u64,
         start: &Start<'_>,
     ) -> Self {
         state.keyring_change = start.keyring_change.or(state.keyring_change);
+        state.keyring_id = start.keyring_id.clone().or(state.keyring_id);
+        state.source_id = state.source_id.or(start.properties.id.clone());
+        state.total = state.total.or(start.total);
         Job {
             state,
             properties: start.properties.clone(),
-            phase,
+            phase: Phase::Save,
             limiter: Limiter::new(start.limits),
             records,
             earlier: start.earlier.clone().unwrap_or_default(),
@@ -223,6 +248,8 @@ impl Job {
             witness: None,
             run_items: 0,
             run_failures: 0,
+            run_gone: 0,
+            is_mostly_gone: false,
             is_stopping: false,
             halt: None,
         }

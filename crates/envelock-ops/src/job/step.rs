@@ -158,6 +158,24 @@ pub enum Halt {
         /// The changed, current and failed items of this run.
         items: u64,
     },
+    /// Most items of this run were gone when they were read. The job halts so once; resumed, it goes on.
+    #[error("{gone} of {items} items are gone: see whether the source is whole, then resume")]
+    Gone {
+        /// The items that were gone.
+        gone: u64,
+        /// The items of this run that were read.
+        items: u64,
+    },
+    /// Fewer items were listed than there were when the job began, by more than a tenth.
+    #[error(
+        "{listed} items were listed, and there were {total}: see whether the source is whole, then run a new job"
+    )]
+    Missing {
+        /// The items that were listed.
+        listed: u64,
+        /// The items that were counted when the job began.
+        total: u64,
+    },
     /// It was decided not to go on after a stage.
     #[error("not released after {0}")]
     Stage(StageReport),

@@ -12,8 +12,10 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::UNIX_EPOCH;
 
 /// What the library leaves beside a message: a journal, and files that are not finished.
 const JOURNAL: &str = ".envelock-rewrap";
@@ -44,6 +46,8 @@ pub struct Directory<K, R = OsRandom> {
     root: PathBuf,
     layout: Layout,
     envelope: Envelope<K, R>,
+    /// The root as it was when it was first looked at.
+    id: OnceLock<Option<String>>,
     /// The listing where it was left, with the last key that it returned.
     walk: Mutex<Option<(Option<ItemKey>, Walk)>>,
 }
@@ -51,7 +55,32 @@ pub struct Directory<K, R = OsRandom> {
 impl<K: Keyring, R: RandomSource> Directory<K, R> {
     /// Returns the messages below `root`. The keys of `envelope` decide which header is right where a crash tore one.
     pub fn new(root: impl Into<PathBuf>, layout: Layout, envelope: Envelope<K, R>) -> Self {
-        Directory { root: root.into(), layout, envelope, walk: Mutex::new(None) }
+        let (id, walk) = (OnceLock::new(), Mutex::new(None));
+        Directory { root: root.into(), layout, envelope, id, walk }
+    }
+
+    /// Returns that an item does not exist, unless the whole root is another one than before.
+    fn gone<T>(&self) -> Result<Option<T>, StoreError> {
+        self.is_there().map(|()| None)
+    }
+
+    fn checked(&self, replaced: Replaced) -> Result<Replaced, StoreError> {
+        if replaced == Replaced::Gone {
+            self.is_there()?;
+        }
+        Ok(replaced)
+    }
+
+    /// Reports that another directory is there than before, such as the mount point of what was unmounted.
+    fn is_there(&self) -> Result<(), StoreError> {
+        let id = root_id(&self.root).map_err(StoreError::unavailable)?;
+        match self.id.get_or_init(|| Some(id.clone())) {
+            Some(before) if *before != id => Err(StoreError::unavailable(format!(
+                "{:?} is another directory than before",
+                self.root
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn path(&self, item: &ItemKey) -> Result<PathBuf, StoreError> {
@@ -104,6 +133,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
         };
         Properties {
             name,
+            id: self.id.get_or_init(|| root_id(&self.root).ok()).clone(),
             compare_and_swap: CompareAndSwap::Advisory,
             moves_bodies: false,
             // Two files are not replaced at once.
@@ -120,6 +150,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
         };
         let mut walk = walk.map_err(StoreError::unavailable)?;
         let page = self.list_from(&mut walk, most).map_err(StoreError::unavailable)?;
+        self.is_there()?;
         *left = Some((page.items.last().map(|item| item.key.clone()), walk));
         Ok(page)
     }
@@ -129,12 +160,14 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
         let header = match MessageFile::open(&path) {
             Ok(message) => message.header().to_vec(),
             Err(error) => match is_missing(&error) {
-                true => return Ok(None),
+                true => return self.gone(),
                 false if error.backend::<MessageFileError>().is_some() => {
                     return Err(StoreError::envelope(error));
                 }
                 false => match first_bytes(&path, &error) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return self.gone();
+                    }
                     bytes => bytes.map_err(StoreError::broken)?,
                 },
             },
@@ -156,7 +189,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
             return Ok(Replaced::Conflict);
         }
         let replaced = replace_header(&self.envelope, &path, expected.header, new);
-        replaced_by(replaced.map(|change| change.is_some()))
+        self.checked(replaced_by(replaced.map(|change| change.is_some()))?)
     }
 
     fn rewrite(
@@ -172,7 +205,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
         }
         let (path, stream) = (self.path(item)?, new.stream()?);
         let aad = new.associated_data();
-        replaced_by(reencrypt(&self.envelope, &path, expected.header, stream, aad))
+        self.checked(replaced_by(reencrypt(&self.envelope, &path, expected.header, stream, aad))?)
     }
 
     fn settle(&self, item: &ItemKey, expected: Expected<'_>) -> Result<Replaced, StoreError> {
@@ -187,6 +220,14 @@ impl<K, R> fmt::Debug for Directory<K, R> {
             .field("layout", &self.layout)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns what tells a directory from another one at the same place, and stays the same when it is mounted again: the
+/// number of a device does not.
+fn root_id(path: &Path) -> io::Result<String> {
+    let metadata = std::fs::metadata(path)?;
+    let created = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    Ok(format!("{}.{}", metadata.ino(), created.unwrap_or_default().as_nanos()))
 }
 
 fn journal(path: &Path) -> PathBuf {

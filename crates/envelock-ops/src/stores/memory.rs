@@ -149,6 +149,7 @@ impl Store for MemoryStore {
     fn properties(&self) -> Properties {
         Properties {
             name: "memory".into(),
+            id: None,
             compare_and_swap: CompareAndSwap::Strong,
             moves_bodies: false,
             rewrites_bodies: true,

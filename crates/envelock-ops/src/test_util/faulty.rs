@@ -180,6 +180,7 @@ impl Store for FaultyStore {
     fn properties(&self) -> Properties {
         Properties {
             name: "faulty".into(),
+            id: None,
             compare_and_swap: CompareAndSwap::Strong,
             moves_bodies: false,
             rewrites_bodies: true,

@@ -274,3 +274,19 @@ fn adopted_job_with_another_sample_begins_again_and_loses_no_item() {
     let report = finished(tree.run(&sampled, Limits::default(), true).unwrap().0);
     assert_eq!((report.tally.listed, report.tally.is_balanced()), (50, true), "{}", report.tally);
 }
+
+#[test]
+fn adopted_job_that_is_stopped_at_once_stays_adopted() {
+    let (tree, definition) = stopped();
+    let other = Definition { seed: 7, ..definition };
+    let mut records = WorkDirectory::adopt(&tree.work, other.clone(), Shard::WHOLE).unwrap();
+    let keys = EnvelopeOperation::new(Envelope::new(tree.keyring.clone()), Task::rewrap());
+    let start = Start::new(NOW, tree.store.properties());
+    let mut job = records.job(&start, &keys).unwrap();
+    job.stop();
+    let end = run(&mut job, &tree.store, &keys, &mut records, &mut NOW.clone());
+    assert!(matches!(end, End::Stopped(_)), "{end:?}");
+    drop(records);
+    let report = finished(tree.run(&other, Limits::default(), false).unwrap().0);
+    assert_eq!((report.tally.listed, report.adopted.len()), (50, 1), "{}", report.tally);
+}

@@ -5,8 +5,8 @@ use envelock::{Aad, Envelope, MemoryKeyring, Timestamp, inspect};
 use envelock_ops::drivers::{self, WorkDirectory, WorkDirectoryError};
 use envelock_ops::stores::{Directory, Layout, Selection};
 use envelock_ops::{
-    Cause, Definition, EnvelopeOperation, ItemKey, Page, Replaced, Shard, Start, Store, Task,
-    UndoIndex,
+    Cause, Definition, End, EnvelopeOperation, ItemKey, Limits, Page, Replaced, Shard, Start,
+    StartError, Step, Store, Task, UndoIndex,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -379,4 +379,71 @@ fn records_are_locked_and_belong_to_one_job() {
     drop(first);
     assert!(matches!(open(&other), Err(WorkDirectoryError::OtherJob { .. })));
     assert!(open(&definition).is_ok());
+}
+
+#[test]
+fn mount_point_without_its_file_system_is_another_source() {
+    let directory = scratch();
+    let root = directory.path().join("orders");
+    let (away, work) = (directory.path().join("away"), directory.path().join("job"));
+    fs::create_dir(&root).unwrap();
+    let bodies = write_tree(&root, &Layout::Inline, 20);
+    let keys = EnvelopeOperation::new(Envelope::new(keys(2)), Task::rewrap());
+    let job = |adopts: bool, store: &Directory<Keyring>| {
+        let definition = Definition::new(store.properties().name, Task::rewrap());
+        let open = if adopts { WorkDirectory::adopt } else { WorkDirectory::open };
+        let mut records = open(&work, definition, Shard::WHOLE).unwrap();
+        let start = Start::new(NOW, store.properties());
+        records.job(&start, &keys).map(|job| (job, records))
+    };
+    let mounted = store(&root, &Layout::Inline);
+    let (mut begun, mut records) = job(false, &mounted).unwrap();
+    assert!(matches!(begun.next(NOW, &keys), Step::Save { .. }));
+    let listed = mounted.list(None, 20).unwrap().items.remove(0).key;
+    let stored = mounted.read(&listed).unwrap().unwrap();
+
+    // Unmounted while the store is open: no item is gone, and no listing is empty.
+    fs::rename(&root, &away).unwrap();
+    fs::create_dir_all(root.join("0")).unwrap();
+    let errors = [
+        mounted.list(None, 20).map(drop).unwrap_err(),
+        mounted.read(&listed).map(drop).unwrap_err(),
+        mounted.replace(&listed, stored.expected(), &stored.header).map(drop).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.is_retryable() && error.to_string().contains("another directory"), "{error}");
+    }
+    let mut control = Limits { outage_seconds: Some(0), ..Limits::default() };
+    control.concurrency = 1;
+    begun.set_limits(control);
+    let end = common::run(&mut begun, &mounted, &keys, &mut records, &mut NOW.clone());
+    assert!(matches!(end, End::Halted { .. }), "{end:?}");
+    drop(records);
+    // Still so when the job is resumed.
+    let refused = job(false, &store(&root, &Layout::Inline)).map(drop);
+    assert!(
+        matches!(refused, Err(WorkDirectoryError::Start(StartError::OtherMedium(_)))),
+        "{refused:?}"
+    );
+    fs::remove_dir_all(&root).unwrap();
+    let refused = job(false, &store(&root, &Layout::Inline)).map(drop);
+    assert!(matches!(refused, Err(WorkDirectoryError::Start(StartError::OtherMedium(_)))));
+
+    fs::rename(&away, &root).unwrap();
+    let again = store(&root, &Layout::Inline);
+    let (mut resumed, mut records) = job(false, &again).unwrap();
+    let report = finished(common::run(&mut resumed, &again, &keys, &mut records, &mut NOW.clone()));
+    assert_eq!(report.tally.changed, bodies.len() as u64);
+    drop(records);
+
+    // A restored copy is another source, too: an adopted job begins again there.
+    fs::rename(&root, &away).unwrap();
+    fs::create_dir(&root).unwrap();
+    let bodies = write_tree(&root, &Layout::Inline, 20);
+    let copy = store(&root, &Layout::Inline);
+    assert!(job(false, &copy).is_err());
+    let (mut adopted, mut records) = job(true, &copy).unwrap();
+    let report = finished(common::run(&mut adopted, &copy, &keys, &mut records, &mut NOW.clone()));
+    assert_eq!((report.tally.changed, report.adopted.len()), (20, 1));
+    check_tree(&Layout::Inline, &bodies, 2);
 }

@@ -5,7 +5,7 @@ use crate::common::{
 };
 use envelock::{Envelope, MemoryKeyring};
 use envelock_ops::drivers::{self, Control, Records};
-use envelock_ops::stores::MemoryStore;
+use envelock_ops::stores::{MemoryStore, Selection};
 use envelock_ops::test_util::{Fault, FaultyStore};
 use envelock_ops::{
     CensusMode, Checkpoint, CheckpointError, CompareAndSwap, Definition, End, EnvelopeOperation,
@@ -266,6 +266,72 @@ fn bad_item_halts_no_census_no_plan_and_no_second_run() {
     assert_eq!(finished(run_over_current(20, 20, &census(CensusMode::Opened))).tally.failed, 20);
     let end = run_over_current(100, 12, &definition());
     assert!(matches!(end, End::Halted { why: Halt::FailureRate { .. }, .. }), "{end:?}");
+}
+
+#[test]
+fn emptied_source_halts_a_job_once_and_a_few_deleted_items_do_not() {
+    let (keyring, store) = stale(100);
+    let run = |present: u64, records: &mut MemoryRecords| {
+        let left = MemoryStore::new();
+        let headers = store.headers().into_iter().take(present as usize);
+        headers.for_each(|(key, header)| left.insert(key, header));
+        let all = Selection::new(&left, "all", (0..100).map(key));
+        let definition = Definition { source: all.properties().name, page: 50, ..definition() };
+        run_to_end(&definition, &all, &keys(&keyring), records)
+    };
+    assert_eq!(finished(run(60, &mut MemoryRecords::default())).tally.gone, 40);
+    let mut records = MemoryRecords::default();
+    let End::Halted { why: Halt::Gone { gone: 50, items: 50 }, report } = run(0, &mut records)
+    else {
+        panic!("no halt")
+    };
+    assert!(!report.is_complete);
+    assert_eq!(finished(run(0, &mut records)).tally.gone, 100);
+}
+
+#[test]
+fn job_that_listed_fewer_items_than_were_counted_does_not_finish() {
+    let run = |items, total, records: &mut MemoryRecords| {
+        let (keyring, store) = stale(items);
+        let start = Start { total: Some(total), ..Start::new(NOW, store.properties()) };
+        let keys = keys(&keyring);
+        let mut job = open(&definition(), Shard::WHOLE, records, &start, &keys).unwrap();
+        run(&mut job, &store, &keys, records, &mut NOW.clone())
+    };
+    let mut records = MemoryRecords::default();
+    let end = run(80, 200, &mut records);
+    let End::Halted { why: Halt::Missing { listed: 80, total: 200 }, report } = end else {
+        panic!("{end:?}")
+    };
+    assert!(!report.is_complete);
+    // The count of the beginning binds the runs that follow.
+    let end = run(80, 80, &mut records);
+    assert!(matches!(end, End::Halted { why: Halt::Missing { .. }, .. }), "{end:?}");
+    for total in [80, 88, 10] {
+        finished(run(80, total, &mut MemoryRecords::default()));
+    }
+    finished(run(0, 9, &mut MemoryRecords::default()));
+}
+
+#[test]
+fn last_page_that_is_not_saved_is_not_complete() {
+    struct FailsAt(u32);
+    impl Records for FailsAt {
+        fn append(&mut self, _: &[u8]) -> std::io::Result<u64> {
+            Ok(1)
+        }
+        fn save(&mut self, _: u64, _: &[u8], _: &[u8]) -> std::io::Result<()> {
+            self.0 -= 1;
+            if self.0 == 0 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+    let (keyring, store) = stale(4);
+    let keys = keys(&keyring);
+    let start = Start::new(NOW, store.properties());
+    let mut job = Job::new(definition(), Shard::WHOLE, 0, &start, &keys).unwrap();
+    let end = run(&mut job, &store, &keys, &mut FailsAt(2), &mut NOW.clone());
+    let End::Halted { why: Halt::Records(_), report } = end else { panic!("{end:?}") };
+    assert_eq!((report.is_complete, report.tally.changed), (false, 4));
 }
 
 #[test]

@@ -149,6 +149,34 @@ fn checkpoint_of_another_job_another_shard_or_a_newer_keyring() {
 }
 
 #[test]
+fn checkpoint_of_another_keyring_of_the_same_name_or_of_another_medium() {
+    let (keyring, store) = stale(1);
+    let definition = Definition::new("memory", Task::rewrap());
+    let keys = operation(&keyring, &definition.task);
+    let mut records = MemoryRecords::default();
+    let with = |keyring: Option<&str>, medium: Option<&str>| {
+        let mut start = start(&store);
+        start.keyring_id = keyring.map(String::from);
+        start.properties.id = medium.map(String::from);
+        start
+    };
+    let bound = with(Some("1f"), Some("disk 1"));
+    let mut job = open(&definition, Shard::WHOLE, &records, &bound, &keys).unwrap();
+    let _ = crate::common::run(&mut job, &store, &keys, &mut records, &mut NOW.clone());
+    let opened = |start| open(&definition, Shard::WHOLE, &records, &start, &keys).err();
+    assert!(opened(with(Some("1f"), Some("disk 1"))).is_none());
+    // A caller that cannot tell keyrings apart is not held up.
+    assert!(opened(with(None, Some("disk 1"))).is_none());
+    let refusal = opened(with(Some("2e"), Some("disk 1")));
+    let Some(StartError::OtherKeyring { found, saved }) = refusal else { panic!("{refusal:?}") };
+    assert_eq!((found.as_str(), saved.as_str()), ("2e", "1f"));
+    for medium in [Some("disk 2"), None] {
+        let refusal = opened(with(Some("1f"), medium));
+        assert!(matches!(refusal, Some(StartError::OtherMedium(_))), "{refusal:?}");
+    }
+}
+
+#[test]
 fn rotation_in_the_middle_halts_a_job_with_a_target_and_is_told_otherwise() {
     let (keyring, store) = stale(4);
     let task = Task::Rewrap {

@@ -64,6 +64,8 @@ impl Run<'_> {
         let start = Start {
             limits: file.effective_limits(),
             keyring_change: Some(self.keyring.file().change_number()),
+            keyring_id: self.keyring.id(),
+            total: Some(total),
             earlier: self.earlier.clone(),
             undo_room: self.undo_room(total, longest),
             ..Start::new(now(), properties)
