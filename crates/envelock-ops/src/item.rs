@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 /// Maximum length of an [`ItemKey`] in bytes.
 pub const MAX_ITEM_KEY_LEN: usize = 4096;
@@ -12,7 +13,7 @@ pub const MAX_ITEM_KEY_LEN: usize = 4096;
 /// Keys are ordered bytewise. Text form: printable ASCII as it is, and `%` with two hexadecimal digits for `%`
 /// and every other byte.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ItemKey(Box<[u8]>);
+pub struct ItemKey(Arc<[u8]>);
 
 impl ItemKey {
     /// Returns the key with these bytes, or `None` if their number is not from 1 to 4,096.

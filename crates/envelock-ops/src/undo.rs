@@ -20,25 +20,19 @@ pub(crate) struct Record {
     pub(crate) new: [u8; 16],
 }
 
-impl Record {
-    pub(crate) fn new(old: &[u8], new: &[u8]) -> Self {
-        Record { old: old.to_vec(), new: header_digest(new) }
-    }
-}
-
 /// Returns the length of a record in the log.
 pub(crate) fn record_len(item: &ItemKey, old: &[u8]) -> u64 {
     (FIXED_LEN + item.as_bytes().len() + old.len()) as u64
 }
 
 /// Appends a record to a batch.
-pub(crate) fn encode(batch: &mut Vec<u8>, item: &ItemKey, record: &Record) {
+pub(crate) fn encode(batch: &mut Vec<u8>, item: &ItemKey, (old, new): (&[u8], [u8; 16])) {
     let key = item.as_bytes();
     // Both lengths have bounds: `MAX_ITEM_KEY_LEN`, and the memory that the header is in.
     let key_len = u16::try_from(key.len()).unwrap_or(u16::MAX).to_be_bytes();
-    let header_len = u32::try_from(record.old.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let header_len = u32::try_from(old.len()).unwrap_or(u32::MAX).to_be_bytes();
     let check_at = batch.len();
-    let parts = [&[0; 8], key_len.as_slice(), &header_len, &record.new, key, &record.old];
+    let parts = [&[0; 8], key_len.as_slice(), &header_len, &new, key, old];
     parts.iter().for_each(|part| batch.extend_from_slice(part));
     let end = batch.get_mut(check_at..).and_then(|record| record.split_first_chunk_mut());
     if let Some((check, checked)) = end {

@@ -48,7 +48,8 @@ pub struct Job {
     properties: Properties,
     phase: Phase,
     limiter: Limiter,
-    /// Intents that the last checkpoint does not cover: of this page, or of runs that were killed in it.
+    /// Intents that the last checkpoint does not cover: of runs that were killed, or of an attempt in this page that is
+    /// made again.
     records: UndoIndex,
     /// Intents of a job that this one follows.
     earlier: UndoIndex,
@@ -298,7 +299,7 @@ impl Job {
         match appended {
             Ok(len) => {
                 self.undo_len = len;
-                self.page.intended_is_logged(&mut self.records);
+                self.page.intended_is_logged();
             }
             Err(error) => self.halt = Some(Halt::Records(error.to_string())),
         }

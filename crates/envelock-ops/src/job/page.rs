@@ -5,11 +5,12 @@ use crate::breaker::{Passage, Sign};
 use crate::calls::{CHANGE, Calls};
 use crate::census::Census;
 use crate::definition::Definition;
+use crate::digest::header_digest;
 use crate::item::{ItemKey, Listed};
 use crate::limits::Limits;
 use crate::outcome::{Exclusion, Failure, Outcome, Tally};
 use crate::strata::{Strata, StratumRef, stage_hash};
-use crate::undo::{Record, UndoIndex, encode, record_len};
+use crate::undo::{encode, record_len};
 use crate::work::{Finding, State, Work};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,8 +25,6 @@ pub(super) struct PageWork {
     out: usize,
     /// Items with a new header that is not logged yet.
     intended: VecDeque<Box<Work>>,
-    /// The records that are being logged, one for each.
-    logged: Vec<Record>,
     pub(super) tally: Tally,
     pub(super) census: Census,
     pub(super) calls: Calls,
@@ -55,11 +54,8 @@ impl PageWork {
     }
 
     /// Moves on what was waiting for the log.
-    pub(super) fn intended_is_logged(&mut self, records: &mut UndoIndex) {
-        let logged = std::mem::take(&mut self.logged);
-        let intended = std::mem::take(&mut self.intended).into_iter().zip(logged);
-        for (mut work, record) in intended.rev() {
-            records.add(work.key.clone(), record);
+    pub(super) fn intended_is_logged(&mut self) {
+        for mut work in std::mem::take(&mut self.intended).into_iter().rev() {
             work.state = match work.state {
                 State::Intended(intent) => State::Replace(intent),
                 other => other,
@@ -85,6 +81,7 @@ impl Work {
             read_time: None,
             calls: Calls::default(),
             before: None,
+            logged: None,
             witness_of: None,
         }
     }
@@ -201,12 +198,10 @@ impl Job {
         };
         let needed: u64 = self.page.intended.iter().map(|work| len(work)).sum();
         let mut batch = Vec::with_capacity(usize::try_from(needed).unwrap_or(0));
-        self.page.logged.clear();
-        for work in &self.page.intended {
-            if let State::Intended(intent) = &work.state {
-                let record = Record::new(&intent.stored.header, &intent.new);
-                encode(&mut batch, &work.key, &record);
-                self.page.logged.push(record);
+        for work in &mut self.page.intended {
+            if let State::Intended(intent) = &mut work.state {
+                let digest = *intent.digest.get_or_insert_with(|| header_digest(&intent.new));
+                encode(&mut batch, &work.key, (&intent.stored.header, digest));
             }
         }
         Step::Append(batch)
@@ -242,7 +237,7 @@ impl Job {
                 // It would be replaced, and read back.
                 let more = Calls { reads: 1, writes: 1, ..Calls::default() };
                 self.page.calls = self.page.calls.plus(more);
-                let finding = match work.leave(*intent) {
+                let finding = match work.leave(*intent).1 {
                     Some(why) => Finding::Partly(why),
                     None => Finding::Outcome(Outcome::Changed),
                 };
@@ -279,7 +274,10 @@ impl Job {
         self.found(work, finding);
     }
 
-    fn found(&mut self, work: Box<Work>, finding: Finding) {
+    fn found(&mut self, mut work: Box<Work>, finding: Finding) {
+        if matches!(finding, Finding::Mismatch | Finding::Again(_)) {
+            self.remember(&mut work);
+        }
         let attempts = self.state.definition.attempts.max(1);
         match finding {
             Finding::Mismatch => {
@@ -314,6 +312,15 @@ impl Job {
         }
     }
 
+    /// Keeps what was logged for the next attempt, which has to know what this one wanted to write.
+    fn remember(&mut self, work: &mut Work) {
+        let before = work.before().cloned();
+        if let Some(record) = work.logged.take() {
+            work.before = before;
+            self.records.add(work.key.clone(), record);
+        }
+    }
+
     /// Gives an attempt the intents of this job, and of an earlier one that it follows.
     pub(super) fn give_records(&self, work: &mut Work) {
         if self.earlier.is_empty() && self.records.is_empty() {
@@ -345,7 +352,7 @@ impl Job {
     fn count(&mut self, work: &Work, outcome: &Outcome) {
         self.page.tally.count(outcome);
         let is_failure = matches!(outcome, Outcome::Failed(_));
-        let before = work.before.as_ref();
+        let before = work.before();
         let before = before.filter(|_| is_failure || matches!(outcome, Outcome::Changed));
         let stratum = before.and_then(|before| StratumRef::of(&work.key, before, work.bytes));
         if let Some(stratum) = &stratum {

@@ -41,8 +41,10 @@ pub struct Work {
     pub(crate) read_time: Option<Duration>,
     /// The calls since the work was last given back.
     pub(crate) calls: Calls,
-    /// The header that the item had before this job, as far as is known, once it is known to be tried.
+    /// The header that the item had before this job, if it is known to be tried and neither an intent nor `logged` has it.
     pub(crate) before: Option<Vec<u8>>,
+    /// What the log has of this attempt, after its intent is left.
+    pub(crate) logged: Option<Record>,
     /// Whether it only finds out if this back end works. The item is neither changed nor counted.
     pub(crate) witness_of: Option<BackEnd>,
 }
@@ -126,11 +128,17 @@ impl Work {
         if matches!(self.state, State::Decide(_) | State::Compare(..)) {
             self.state = match std::mem::replace(&mut self.state, State::Read) {
                 State::Decide(stored) => self.decide(stored, operation),
-                State::Compare(mut intent, written, stored) => {
-                    self.is_whole = !intent.is_repair && stored.header == intent.stored.header;
-                    let state = compare(&mut intent, written, &stored, operation);
-                    self.leave(*intent);
-                    state
+                State::Compare(intent, written, stored) => {
+                    let (is_old, is_repair) =
+                        (stored.header == intent.stored.header, intent.is_repair);
+                    self.is_whole = !is_repair && is_old;
+                    // Before a key is called, which may panic: the next attempt needs the record.
+                    let (new, left) = self.leave(*intent);
+                    if stored.header == new {
+                        written_as(left, is_repair)
+                    } else {
+                        compare(&new, is_old, written, &stored, operation)
+                    }
                 }
                 other => other,
             };
@@ -180,13 +188,21 @@ impl Work {
         };
     }
 
-    /// Remembers the header that an intent was for, and returns why a slot was left.
-    pub(crate) fn leave(&mut self, intent: Intent) -> Option<String> {
-        // A repair is for one that is torn.
-        if self.before.is_none() && !intent.is_repair {
-            self.before = Some(intent.stored.header);
+    /// Remembers the header that an intent was for. Returns the new one, and why a slot was left.
+    pub(crate) fn leave(&mut self, intent: Intent) -> (Vec<u8>, Option<String>) {
+        let Intent { stored, new, digest, left, is_repair, .. } = intent;
+        match digest {
+            Some(new) => self.logged = Some(Record { old: stored.header, new }),
+            // A dry run has no log, and a repair is for a header that is torn.
+            None if self.before.is_none() && !is_repair => self.before = Some(stored.header),
+            None => {}
         }
-        intent.left
+        (new, left)
+    }
+
+    /// Returns the header that the item had before this job, as far as is known, if it was tried.
+    pub(crate) fn before(&self) -> Option<&Vec<u8>> {
+        self.before.as_ref().or(self.logged.as_ref().map(|record| &record.old))
     }
 
     /// Takes the result of a replacement or of a settlement.
@@ -252,7 +268,8 @@ impl Work {
                 Ok(Some(old)) => {
                     let (new, body) = (old.to_vec(), None);
                     let is_repair = true;
-                    let intent = Intent { stored, new, body, left: None, is_repair };
+                    let (digest, left) = (None, None);
+                    let intent = Intent { stored, new, digest, body, left, is_repair };
                     return State::Replace(Box::new(intent));
                 }
                 Err(error) => return failed(error.into()),
@@ -293,14 +310,28 @@ impl Work {
             Verdict::Change { header, left } if header != stored.header => {
                 let body = None;
                 let (new, is_repair) = (header, false);
-                State::Intended(Box::new(Intent { stored, new, body, left, is_repair }))
+                State::Intended(Box::new(Intent {
+                    stored,
+                    new,
+                    digest: None,
+                    body,
+                    left,
+                    is_repair,
+                }))
             }
             Verdict::Change { .. } => State::Finished(Finding::Outcome(Outcome::Current)),
             Verdict::Reencrypt { message, associated_data } => {
                 let new = message.header().to_vec();
                 let body = Some(NewBody { stream: Some(message), associated_data });
                 let (left, is_repair) = (None, false);
-                State::Intended(Box::new(Intent { stored, new, body, left, is_repair }))
+                State::Intended(Box::new(Intent {
+                    stored,
+                    new,
+                    digest: None,
+                    body,
+                    left,
+                    is_repair,
+                }))
             }
             Verdict::Counted(facts) => State::Finished(Finding::Counted(facts)),
             Verdict::Excluded(why) => State::Finished(Finding::Outcome(Outcome::Excluded(why))),
@@ -369,25 +400,27 @@ fn failed(failure: Failure) -> State {
     State::Finished(if may_pass { Finding::Again(outcome) } else { Finding::Outcome(outcome) })
 }
 
-/// Compares what was read back with what was to be written.
+/// What was read back is what was to be written.
+fn written_as(left: Option<String>, is_repair: bool) -> State {
+    State::Finished(match left {
+        _ if is_repair => Finding::Again(Outcome::Failed(Failure::Mismatch)),
+        Some(why) => Finding::Partly(why),
+        None => Finding::Outcome(Outcome::Changed),
+    })
+}
+
+/// Compares what was read back, which is not the `new` header that was to be written.
 fn compare(
-    intent: &mut Intent,
+    new: &[u8],
+    is_old: bool,
     written: Result<(), StoreError>,
     stored: &StoredHeader,
     operation: &dyn Operation,
 ) -> State {
-    let Intent { stored: before, new, left, is_repair, .. } = intent;
     let found = &stored.header;
-    if found == new {
-        return State::Finished(match left.take() {
-            _ if *is_repair => Finding::Again(Outcome::Failed(Failure::Mismatch)),
-            Some(why) => Finding::Partly(why),
-            None => Finding::Outcome(Outcome::Changed),
-        });
-    }
     match written {
-        Err(error) if *found == before.header => return failed(error.into()),
-        Ok(()) if *found == before.header => return State::Finished(Finding::Mismatch),
+        Err(error) if is_old => return failed(error.into()),
+        Ok(()) if is_old => return State::Finished(Finding::Mismatch),
         _ => {}
     }
     // Another writer's header opens, or belongs to another message.

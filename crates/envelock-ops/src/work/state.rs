@@ -25,6 +25,8 @@ pub(crate) enum State {
 pub(crate) struct Intent {
     pub(crate) stored: StoredHeader,
     pub(crate) new: Vec<u8>,
+    /// The digest of `new` that the log has, once it has.
+    pub(crate) digest: Option<[u8; 16]>,
     /// What the body of the new header is made with; `None` if the body stays.
     pub(crate) body: Option<NewBody>,
     pub(crate) left: Option<String>,
