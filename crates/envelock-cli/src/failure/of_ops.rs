@@ -25,7 +25,10 @@ impl From<StartError> for Failure {
             StartError::OlderKeyring { .. } => {
                 "name the present key file by `-k`, not a backup of it".into()
             }
-            StartError::UndoRoom { .. } => "name another directory: `-d DIRECTORY`".into(),
+            StartError::UndoRoom { .. } => {
+                "make room there, or start a job in another directory by `-d`: what is done is current there"
+                    .into()
+            }
             StartError::OtherJob { .. } | StartError::OtherSource { .. } => {
                 "name another directory by `-d`, or go on under these options by `--adopt`".into()
             }

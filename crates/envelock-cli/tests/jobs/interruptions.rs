@@ -138,3 +138,58 @@ fn job_waits_outside_its_window_and_stops_there() {
     let report = bench.json(0, &["job", "resume", "job", "--set", "window=none"]);
     assert_eq!(count(&report, "changed"), 10);
 }
+
+#[test]
+fn changes_of_limits_at_once_are_all_done() {
+    let bench = Bench::rotated(5);
+    bench.run_to(0, &["job", "start", "dir:tree", "-d", "job"]);
+    for round in 1..=10 {
+        let names = ["items-per-second", "bytes-per-second", "budget", "requests-per-second"];
+        let set = |name: &&str| bench.spawn(&["job", "set", "job", &format!("{name}={round}")]);
+        for child in names.iter().map(set).collect::<Vec<_>>() {
+            assert_eq!(ran(child.wait_with_output().unwrap()).exit, Some(0));
+        }
+        let status = bench.json(0, &["job", "status", "job"]);
+        for name in names {
+            let limits = &status["controls"]["limits"];
+            assert_eq!(limits[name.replace('-', "_")], round, "{name}");
+        }
+    }
+}
+
+#[test]
+fn start_of_another_part_ends_no_pause() {
+    let bench = Bench::rotated(40);
+    let part = ["job", "start", "dir:tree", "-d", "job", "--canary", "none", "--shard"];
+    bench.run_to(0, &[&part[..], &["0/2"]].concat());
+    bench.run_to(0, &["job", "pause", "job"]);
+    let keyring = bench.keyring();
+    let first = envelock::KeyVersion::FIRST;
+    envelock::Lifecycle::disable(&keyring, first).unwrap();
+    let refused = bench.run_to(6, &[&part[..], &["1/2", "--set", "budget=3"]].concat());
+    assert!(refused.stderr.contains("items under orders:1 cannot be"), "{}", refused.stderr);
+    envelock::Lifecycle::enable(&keyring, first).unwrap();
+    let child = bench.spawn(&[&part[..], &["1/2"]].concat());
+    let status = bench.wait_for("job", |status| status["state"] == "paused");
+    assert_eq!(
+        (count(&status, "listed"), &status["controls"]["limits"]["budget"]),
+        (0, &().into())
+    );
+    assert_eq!(bench.run_to(0, &["job", "resume", "job"]).stdout, "goes on\n");
+    assert_eq!(ran(child.wait_with_output().unwrap()).exit, Some(0));
+    bench.check(2);
+}
+
+#[test]
+fn start_or_resume_is_the_same_command_each_time() {
+    let bench = Bench::rotated(40);
+    let start = ["job", "start", "dir:tree", "-d", "job", "--page", "5", "--or-resume"];
+    bench.run_to(4, &[&start[..], &["--set", "budget=10"]].concat());
+    std::fs::remove_file(bench.plaintexts.keys().next_back().unwrap()).unwrap();
+    let other = [&start[..], &["--attempts", "5"]].concat();
+    assert!(bench.run_to(6, &other).stderr.contains("has another job"));
+    for _ in 0..2 {
+        let summary = bench.json(0, &[&start[..], &["--set", "budget=none"]].concat());
+        assert_eq!((count(&summary, "changed"), count(&summary, "listed")), (39, 39));
+    }
+}

@@ -169,3 +169,21 @@ fn gate_gets_no_secret() {
     let ran = run(&["job", "start", "dir:some", "--canary", "1", "--gate", gate]);
     assert!(ran.stderr.contains("gated"), "{}", ran.stderr);
 }
+
+#[test]
+fn stop_and_time_end_a_gate_with_what_it_started() {
+    let bench = Bench::rotated(60);
+    let gate = "touch gate-runs; (sleep 5; touch gate-child) & wait";
+    let start = ["job", "start", "dir:tree", "-d", "job", "--canary", "30", "--gate", gate];
+    let child = bench.spawn(&start);
+    while !bench.path("gate-runs").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    bench.run_to(0, &["job", "stop", "job", "--wait", "4"]);
+    assert_eq!(ran(child.wait_with_output().unwrap()).exit, Some(130));
+    let late = [&start[..4], &["late"], &start[5..], &["--gate-timeout", "1s"]].concat();
+    let end = bench.run_to(4, &late);
+    assert!(end.stderr.contains("gate: no decision in time"), "{}", end.stderr);
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    assert!(!bench.path("gate-child").exists());
+}

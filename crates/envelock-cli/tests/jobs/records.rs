@@ -1,6 +1,7 @@
 //! What is done with the records of a job: retries, restores, sums of shards.
 
 use crate::bench::{Bench, count};
+use envelock::{KeyVersion, Lifecycle};
 
 #[test]
 fn merge_refuses_a_missing_shard_and_adds_up_all() {
@@ -164,4 +165,33 @@ fn retry_waits_until_every_part_is_finished() {
     let second = bench.json(0, &["job", "resume", "parts", "--shard", "1/2"]);
     assert_eq!(count(&first, "listed") + count(&second, "listed"), 40);
     assert_eq!(bench.run_to(0, &["job", "retry", "parts"]).stdout, "nothing is left\n");
+}
+
+#[test]
+fn environment_does_not_change_the_keyring_of_a_job() {
+    let bench = Bench::rotated(20);
+    let create =
+        ["-k", "file:p.keys", "key", "create", "payments", "--new-keyring", "--unprotected"];
+    bench.run_to(0, &create);
+    bench.run_to(4, &["job", "start", "dir:tree", "-d", "job", "--page", "5", "--set", "budget=5"]);
+    let resume = ["--json", "job", "resume", "job", "--set", "budget=none"];
+    let mut command = bench.command(&resume);
+    let end = command.env("ENVELOCK_KEYRING", "file:p.keys").output().unwrap();
+    let summary = serde_json::from_slice(&end.stdout).unwrap();
+    assert_eq!((count(&summary, "changed"), count(&summary, "excluded")), (20, 0));
+    let named = bench.run_to(0, &["-k", "file:./o.keys", "job", "resume", "job"]);
+    assert!(named.stderr.contains("the job was started with file:/"), "{}", named.stderr);
+    let part = ["job", "start", "dir:tree", "-d", "parts", "--canary", "none", "--shard"];
+    bench.run_to(0, &[&part[..], &["0/2"]].concat());
+    bench.run_to(6, &[&["-k", "file:p.keys"], &part[..], &["1/2"]].concat());
+    bench.run_to(0, &[&part[..], &["1/2"]].concat());
+}
+
+#[test]
+fn start_refuses_a_version_that_cannot_be_read() {
+    let bench = Bench::rotated(5);
+    bench.keyring().disable(KeyVersion::FIRST).unwrap();
+    let refused = bench.run_to(6, &["job", "start", "dir:tree"]);
+    assert!(refused.stderr.contains("items under orders:1 cannot be rewrapped"));
+    assert!(!bench.path("tree.job/job.json").exists());
 }

@@ -77,7 +77,11 @@ fn options() -> OpenOptions {
 }
 
 /// Replaces a file, atomically and durably. Nobody else may write the file with this end of its name.
-fn replace(path: &Path, end: &str, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+///
+/// Those of the operating system.
+pub fn replace(path: &Path, end: &str, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_os_string();
     name.push(end);
     let new = PathBuf::from(name);

@@ -1,6 +1,7 @@
 //! `envelock job retry` and `undo`: jobs over the records of another one.
 
 use super::console::grouped;
+use super::parts::{Open, checkpoint, list, of_job};
 use super::run::{Run, shards};
 use super::settings::Settings;
 use super::start::resume;
@@ -13,8 +14,7 @@ use crate::output::{printable, shell_word};
 use crate::source_locator::SourceLocator;
 use clap::Args;
 use envelock_ops::stores::Selection;
-use envelock_ops::{Checkpoint, Definition, ItemKey, Shard, Task, UndoIndex};
-use std::collections::BTreeSet;
+use envelock_ops::{Definition, ItemKey, Shard, Task, UndoIndex};
 use std::path::{Path, PathBuf};
 
 /// Arguments of `job retry`.
@@ -118,75 +118,6 @@ fn failures(directory: &Path) -> Result<Vec<ItemKey>, Failure> {
     Ok(items)
 }
 
-/// The shards of a directory that are not finished.
-struct Open {
-    /// Those with a checkpoint.
-    begun: Vec<Shard>,
-    /// Those of the same count without one.
-    absent: Vec<Shard>,
-}
-
-impl Open {
-    fn of(directory: &Path) -> Result<Self, Failure> {
-        let known = shards(directory, ".checkpoint")?;
-        let (mut begun, mut absent) = (Vec::new(), Vec::new());
-        for (shard, path) in &known {
-            if !checkpoint(path)?.is_finished() {
-                begun.push(*shard);
-            }
-        }
-        let is_known = |shard: &Shard| known.iter().any(|(it, _)| it == shard);
-        let counts: BTreeSet<u32> = known.iter().map(|(shard, _)| shard.count()).collect();
-        for count in counts {
-            let all = (0..count).filter_map(|index| Shard::new(index, count).ok());
-            absent.extend(all.filter(|shard| !is_known(shard)));
-        }
-        Ok(Open { begun, absent })
-    }
-}
-
-fn list(shards: &[Shard]) -> String {
-    let mut list: Vec<String> = shards.iter().take(8).map(ToString::to_string).collect();
-    if shards.len() > list.len() {
-        list.push("...".into());
-    }
-    list.join(", ")
-}
-
-/// Returns the shard that is not finished; of a job that is finished, its last one.
-///
-/// # Errors
-///
-/// Several are not, or one never began.
-pub fn unfinished(directory: &Path) -> Result<Shard, Failure> {
-    let open = Open::of(directory)?;
-    match (open.begun.as_slice(), open.absent.as_slice()) {
-        ([shard], _) => Ok(*shard),
-        ([], []) => {
-            let known = shards(directory, ".checkpoint")?;
-            Ok(known.last().map_or(Shard::WHOLE, |(shard, _)| *shard))
-        }
-        (begun, absent) => {
-            let what = format!("shards {} are not finished", list(&[begun, absent].concat()));
-            Err(Failure::usage(what, "name one: `--shard I/N`"))
-        }
-    }
-}
-
-/// Reads a checkpoint.
-///
-/// # Errors
-///
-/// It is damaged.
-pub fn checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
-    let subject = printable(path);
-    let bytes = std::fs::read(path).map_err(|error| Failure::io(&subject, &error))?;
-    Checkpoint::read(&bytes).map_err(|error| {
-        let next = "move the file away and start again: what is done is found as current";
-        Failure::new(Exit::NotVerified, format!("{subject}: {error}"), next)
-    })
-}
-
 /// Returns the directory of a job over the records of another: the last one if it is not finished, or a new one.
 fn directory_for(of: &Path, what: &str) -> Result<(PathBuf, bool), Failure> {
     let name = |number: u32| of.join(format!("{what}-{number}"));
@@ -254,23 +185,6 @@ impl RetryJob {
         };
         Err(Failure::new(Exit::Refused, what, next))
     }
-}
-
-/// Returns the directory of the job that a retry belongs to; that of another job is its own.
-///
-/// # Errors
-///
-/// It is no directory of a job.
-pub fn of_job(directory: &Path) -> Result<PathBuf, Failure> {
-    let mut job = directory.to_path_buf();
-    while Settings::read(&job)?.retries.is_some() {
-        let above = absolute(&job)?.parent().map(Path::to_path_buf);
-        let Some(above) = above.filter(|above| Settings::exist(above)) else { break };
-        // A path that was given relative stays so.
-        let parent = job.parent().filter(|parent| !parent.as_os_str().is_empty());
-        job = parent.map_or(above, Path::to_path_buf);
-    }
-    Ok(job)
 }
 
 impl RetryJob {
@@ -425,6 +339,7 @@ fn start(
         earlier,
         set,
         adopts: false,
+        resumes: false,
         releases: false,
     }
     .run()

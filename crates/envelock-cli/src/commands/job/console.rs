@@ -7,13 +7,15 @@ use crate::secrets::remove_secrets;
 use envelock_ops::drivers::{Control, ControlFile};
 use envelock_ops::{Job, Limits, StageReport, Tally};
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::collections::VecDeque;
 use std::io::{self, BufRead, IsTerminal};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -52,6 +54,7 @@ pub struct Console {
     stop: Arc<AtomicBool>,
     file: Option<ControlFile>,
     gate: Option<String>,
+    gate_time: Option<Duration>,
     releases: bool,
     directory: PathBuf,
     /// The items of the shard, where they were counted.
@@ -79,6 +82,7 @@ impl Console {
             stop,
             file,
             gate: None,
+            gate_time: None,
             releases: false,
             directory: PathBuf::new(),
             total: None,
@@ -92,7 +96,14 @@ impl Console {
     }
 
     /// Asks this command after each stage, with the numbers of the stage in its environment.
-    pub fn with_gate(mut self, gate: Option<String>, releases: bool, directory: PathBuf) -> Self {
+    pub fn with_gate(
+        mut self,
+        gate: Option<String>,
+        seconds: Option<u64>,
+        releases: bool,
+        directory: PathBuf,
+    ) -> Self {
+        self.gate_time = seconds.map(Duration::from_secs);
         (self.gate, self.releases, self.directory) = (gate, releases, directory);
         self
     }
@@ -165,8 +176,9 @@ pub fn readable(time: Duration) -> String {
     }
 }
 
-impl Control for Console {
-    fn is_stopped(&mut self) -> bool {
+impl Console {
+    /// Returns whether the job was asked to stop, by a signal or by the file of controls as it is now.
+    fn wants_stop(&mut self) -> bool {
         if let Some(file) = &mut self.file {
             file.poll(now());
             if let Some(error) = file.error() {
@@ -174,7 +186,13 @@ impl Control for Console {
                 self.say(&text, || json!({ "warning": error }));
             }
         }
-        let is_stopped = self.was_stopped();
+        self.was_stopped()
+    }
+}
+
+impl Control for Console {
+    fn is_stopped(&mut self) -> bool {
+        let is_stopped = self.wants_stop();
         if is_stopped && !self.said_stop {
             self.said_stop = true;
             let text = "stopping: what is under way is finished and recorded; Ctrl-C again ends it at once";
@@ -188,10 +206,11 @@ impl Control for Console {
         let changed = file.changed()?;
         let (settings, is_paused) = (describe(file.controls()), file.controls().paused);
         // Those at the beginning, and the next window, are no news.
-        if self.limits.is_some_and(|before| {
+        let is_new = self.limits.map_or(is_paused, |before| {
             let window = |it: Limits| Limits { closed_until: 0, closes_at: None, ..it };
             window(before) != window(changed)
-        }) {
+        });
+        if is_new {
             let text = match is_paused {
                 true => "paused: `envelock job resume` goes on".into(),
                 false => format!("limits: {}", settings.join(" ")),
@@ -285,7 +304,7 @@ impl Control for Console {
 
 impl Console {
     /// Runs the command of a gate. Its output is progress, and its exit code the decision.
-    fn ask(&self, gate: &str, stage: &StageReport) -> bool {
+    fn ask(&mut self, gate: &str, stage: &StageReport) -> bool {
         let variables = [
             ("ENVELOCK_STAGE", stage.stage.saturating_add(1) as u64),
             ("ENVELOCK_ITEMS", stage.items),
@@ -294,6 +313,8 @@ impl Console {
         ];
         let mut command = Command::new("sh");
         command.args(["-c", gate]).stdin(Stdio::null()).stdout(io::stderr());
+        // A group of its own, so that what it has started ends with it.
+        command.process_group(0);
         if self.output.is_json() {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
         }
@@ -309,23 +330,41 @@ impl Console {
         };
         pass_on(self.output, child.stdout.take());
         pass_on(self.output, child.stderr.take());
+        let began = Instant::now();
         loop {
+            let is_late = self.gate_time.is_some_and(|most| began.elapsed() > most);
             match child.try_wait() {
                 Ok(Some(status)) => {
                     let text = format!("gate: {status}");
                     self.say(&text, || json!({ "status": "gate", "exit": status.code() }));
                     return status.success();
                 }
-                Ok(None) if !self.was_stopped() => std::thread::sleep(Duration::from_millis(50)),
+                Ok(None) if !is_late && !self.wants_stop() => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
                 _ => {
-                    // It has gone, or goes with this process.
-                    let _ = child.kill();
-                    let _ = child.wait();
+                    end_group(&mut child);
+                    if is_late {
+                        self.say(
+                            "gate: no decision in time",
+                            || json!({ "status": "gate", "late": true }),
+                        );
+                    }
                     return false;
                 }
             }
         }
     }
+}
+
+/// Ends a child and what it has started: first they may clean up.
+fn end_group(child: &mut Child) {
+    let group = Pid::from_child(child);
+    // Each has gone, or goes now.
+    let _ = kill_process_group(group, Signal::TERM);
+    std::thread::sleep(Duration::from_millis(500));
+    let _ = kill_process_group(group, Signal::KILL);
+    let _ = child.wait();
 }
 
 /// Prints each line of a gate as an object.

@@ -21,7 +21,7 @@ pub struct SetJob {
     /// The directory of the job.
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
-    /// items-per-second=N, bytes-per-second=N, concurrency=N, budget=N, outage-seconds=N, `window=22:00-05:00
+    /// items-per-second=N, bytes-per-second=N, requests-per-second=N, key-calls-per-second=N, concurrency=N, budget=N, outage-seconds=N, `window=22:00-05:00
     /// Europe/Berlin`; `none` lifts a limit.
     #[arg(required = true, value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -63,14 +63,22 @@ pub fn running(directory: &Path) -> Result<Vec<Shard>, Failure> {
     Ok(running)
 }
 
-/// Changes the controls of a job.
-fn change(
+/// Changes the controls of a job. No change of another process is lost.
+///
+/// # Errors
+///
+/// It is no directory of a job, or the controls cannot be read or written.
+pub fn change(
     directory: &Path,
     change: impl FnOnce(&mut Controls) -> Result<(), Failure>,
 ) -> Result<Controls, Failure> {
     // A directory of something else gets no file.
     Settings::read(directory)?;
     let path = directory.join(CONTROL);
+    let lock_path = directory.join("job.control.lock");
+    let lock = File::options().write(true).create(true).truncate(false).open(&lock_path);
+    let lock = lock.and_then(|file| file.lock().map(|()| file));
+    let _lock = lock.map_err(|error| Failure::io(printable(&lock_path), &error))?;
     let mut controls = Controls::read(&path)?;
     change(&mut controls)?;
     controls.write(&path)?;

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use envelock_ops::drivers::Controls;
 use std::time::Duration;
 
-const NEXT: &str = "write items-per-second=N, bytes-per-second=N, concurrency=N, budget=N, outage-seconds=N or \
+const NEXT: &str = "write items-per-second=N, bytes-per-second=N, requests-per-second=N, key-calls-per-second=N, concurrency=N, budget=N, outage-seconds=N or \
                     `window=HH:MM-HH:MM ZONE`; `none` lifts a limit";
 
 /// Changes controls as the settings say, all or none.
@@ -29,6 +29,8 @@ fn one(controls: &mut Controls, setting: &str, now: Duration) -> Result<(), Stri
     match name {
         "items-per-second" => limits.items_per_second = number(value)?,
         "bytes-per-second" => limits.bytes_per_second = number(value)?,
+        "requests-per-second" => limits.requests_per_second = number(value)?,
+        "key-calls-per-second" => limits.key_calls_per_second = number(value)?,
         "budget" => limits.budget = number(value)?,
         "outage-seconds" => limits.outage_seconds = number(value)?,
         "concurrency" => {
@@ -72,6 +74,14 @@ pub fn describe(controls: &Controls) -> Vec<String> {
     add("items-per-second", text(items), limits.items_per_second == default.items_per_second);
     let bytes = limits.bytes_per_second;
     add("bytes-per-second", text(bytes), bytes == default.bytes_per_second);
+    let requests = limits.requests_per_second;
+    add(
+        "requests-per-second",
+        text(requests.map(u64::from)),
+        requests == default.requests_per_second,
+    );
+    let calls = limits.key_calls_per_second;
+    add("key-calls-per-second", text(calls.map(u64::from)), calls == default.key_calls_per_second);
     let concurrency = Some(u64::from(limits.concurrency));
     add("concurrency", text(concurrency), limits.concurrency == default.concurrency);
     add("budget", text(limits.budget), limits.budget == default.budget);

@@ -1,11 +1,11 @@
 //! Runs one shard of a job from its records to an end, and prints how it ended.
 
-use super::again::of_job;
 use super::console::{Console, grouped, now, stop_flag};
-use super::limits;
+use super::parts::of_job;
 use super::settings::Settings;
 use super::task::Keys;
 use super::window;
+use super::{control, limits};
 use crate::context::Context;
 use crate::failure::of_ops::of_halt;
 use crate::failure::{Exit, Failure};
@@ -16,6 +16,7 @@ use envelock_ops::drivers::{ControlFile, Controls, WorkDirectory, run as drive};
 use envelock_ops::{End, Halt, Report, Shard, Start, Tally, Task, UndoIndex, UndoRoom};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 /// The name of the file of controls in the directory of a job.
 pub const CONTROL: &str = "job.control";
@@ -36,6 +37,8 @@ pub struct Run<'a> {
     /// Changes of limits.
     pub set: &'a [String],
     pub adopts: bool,
+    /// Whether a pause ends.
+    pub resumes: bool,
     /// Whether the stage that the job waits at is released.
     pub releases: bool,
 }
@@ -57,28 +60,48 @@ impl Run<'_> {
             let what = "the job does not wait after a stage: there is nothing to release";
             return Err(Failure::new(Exit::Refused, what, self.resume()));
         }
-        let file = self.controls()?;
-        let output = self.context.output();
-        let properties = self.store.properties();
-        let (total, longest) = count(self.store, self.shard)?;
+        let path = self.directory.join(CONTROL);
+        let first = Controls::read(&path).map_err(|error| self.named(error.into()))?;
+        let mut wanted = first.clone();
+        self.change(&mut wanted)?;
+        let is_stopped = || {
+            stop.load(Ordering::Relaxed)
+                || Controls::read(&path).is_ok_and(|controls| controls.stop != first.stop)
+        };
+        let (total, longest) = match count(self.store, self.shard, &is_stopped)? {
+            Some(counted) => counted,
+            None => {
+                return Err(Failure::new(
+                    Exit::Stopped,
+                    "stopped while it counted the items",
+                    self.again(),
+                ));
+            }
+        };
+        let before = records.checkpoint().map_err(|error| self.named(error.into()))?;
+        let listed = before.map_or(0, |state| state.tally().listed);
         let start = Start {
-            limits: file.effective_limits(),
+            limits: wanted.limits,
             keyring_change: Some(self.keyring.file().change_number()),
             keyring_id: self.keyring.id(),
             total: Some(total),
             earlier: self.earlier.clone(),
-            undo_room: self.undo_room(total, longest),
-            ..Start::new(now(), properties)
+            undo_room: self.undo_room(total.saturating_sub(listed), longest),
+            ..Start::new(now(), self.store.properties())
         };
         let mut job = records.job(&start, self.keys).map_err(|error| self.named(error.into()))?;
         // They are of the job from now on: a start that was refused leaves none.
         self.settings.write(self.directory)?;
+        control::change(self.directory, |controls| self.change(controls))?;
+        let file = ControlFile::open(&path, Some(Box::new(window::resolve)), now())?;
+        if is_stopped() {
+            stop.store(true, Ordering::Relaxed);
+        }
+        let output = self.context.output();
         let gate = self.settings.gate.clone();
-        let mut console = Console::new(output, stop, Some(file)).with_total(Some(total)).with_gate(
-            gate,
-            self.releases,
-            self.directory.into(),
-        );
+        let mut console = Console::new(output, stop.clone(), Some(file))
+            .with_total(Some(total))
+            .with_gate(gate, self.settings.gate_seconds, self.releases, self.directory.into());
         let threads = start.limits.concurrency.max(THREADS);
         let end = drive(&mut job, threads, self.store, self.keys, &mut records, &mut console);
         console.finish();
@@ -96,25 +119,23 @@ impl Run<'_> {
         Failure { next, ..failure }
     }
 
-    /// Opens the controls with what this call changes. A job that is started or resumed is not paused.
-    fn controls(&self) -> Result<ControlFile, Failure> {
-        let path = self.directory.join(CONTROL);
-        let mut controls = Controls::read(&path).map_err(|error| self.named(error.into()))?;
-        let before = controls.clone();
-        controls.paused = false;
-        limits::apply(&mut controls, self.set, now())?;
-        if controls != before || !path.exists() {
-            controls.write(&path)?;
-        }
-        Ok(ControlFile::open(path, Some(Box::new(window::resolve)), now())?)
+    /// Changes the controls as this call says.
+    fn change(&self, controls: &mut Controls) -> Result<(), Failure> {
+        controls.paused &= !self.resumes;
+        limits::apply(controls, self.set, now())
+    }
+
+    /// Returns the command that goes on, or that starts where nothing has begun.
+    fn again(&self) -> String {
+        if Settings::exist(self.directory) { self.resume() } else { "start it again".into() }
     }
 
     /// Returns the room for the undo log, if the file system tells what is free.
-    fn undo_room(&self, total: u64, longest_key: u64) -> Option<UndoRoom> {
+    fn undo_room(&self, items: u64, longest_key: u64) -> Option<UndoRoom> {
         /// A record without its key, and a header with two slots.
         const RECORD: u64 = 30 + 256;
         let stat = rustix::fs::statvfs(self.directory).ok()?;
-        let needed = total.saturating_mul(longest_key.saturating_add(RECORD));
+        let needed = items.saturating_mul(longest_key.saturating_add(RECORD));
         Some(UndoRoom { needed, free: stat.f_bavail.saturating_mul(stat.f_frsize) })
     }
 
@@ -210,12 +231,17 @@ fn left(report: &Report, directory: &Path) -> Result<(), Failure> {
     ))
 }
 
-/// Counts the items of a shard, by the listing alone. Returns the length of the longest key, too.
+/// Counts the items of a shard, by the listing alone. Returns the length of the longest key, too; `None` if it was
+/// stopped.
 ///
 /// # Errors
 ///
 /// The listing fails.
-pub fn count(store: &OpenStore, shard: Shard) -> Result<(u64, u64), Failure> {
+pub fn count(
+    store: &OpenStore,
+    shard: Shard,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<Option<(u64, u64)>, Failure> {
     let (mut items, mut longest, mut after) = (0_u64, 0, None);
     loop {
         let page = store.list(after.as_ref(), 1000)?;
@@ -226,7 +252,10 @@ pub fn count(store: &OpenStore, shard: Shard) -> Result<(u64, u64), Failure> {
         }
         after = page.items.last().map(|item| item.key.clone());
         if page.is_last || after.is_none() {
-            return Ok((items, longest));
+            return Ok(Some((items, longest)));
+        }
+        if is_stopped() {
+            return Ok(None);
         }
     }
 }

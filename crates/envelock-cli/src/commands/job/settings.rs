@@ -7,6 +7,7 @@ use crate::open_keyring::OpenKeyring;
 use crate::open_source::absolute;
 use crate::output::printable;
 use envelock_ops::Definition;
+use envelock_ops::drivers::replace;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,9 @@ pub struct Settings {
     pub aad: Option<String>,
     /// The command that is asked after each stage.
     pub gate: Option<String>,
+    /// How long the command has for its decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_seconds: Option<u64>,
     /// The items of the failures of this job directory are done, with its undo log.
     pub retries: Option<PathBuf>,
     /// The undo log of this job directory is restored.
@@ -47,6 +51,7 @@ impl Settings {
             add: None,
             aad: None,
             gate: None,
+            gate_seconds: None,
             retries: None,
             undoes: None,
             definition,
@@ -96,20 +101,23 @@ impl Settings {
             return Ok(());
         }
         let failed = |error: std::io::Error| Failure::io(printable(&path), &error);
-        std::fs::create_dir_all(directory).map_err(failed)?;
         let json = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        let new = directory.join(format!("{FILE}.{}.new", std::process::id()));
-        std::fs::write(&new, json).map_err(failed)?;
-        std::fs::rename(&new, &path).map_err(failed)
+        replace(&path, &format!(".{}.new", std::process::id()), &json).map_err(failed)
     }
 
-    /// Opens the keyring: that of the call, or the one of the job.
+    /// Opens the keyring of the job. Only `-k` names another file of it, since the environment of the next call may be
+    /// for something else.
     ///
     /// # Errors
     ///
     /// It does not open.
     pub fn open_keyring(&self, context: &Context) -> Result<OpenKeyring, Failure> {
-        open_keyring(context, Some(&self.keyring)).map(|(keyring, _)| keyring)
+        let given = context.keyring_argument().unwrap_or(&self.keyring);
+        if lasting(given)? != self.keyring {
+            let text = format!("keyring {given} by -k; the job was started with {}", self.keyring);
+            context.output().progress(|| text.clone(), || serde_json::json!({ "warning": text }));
+        }
+        context.opening(given)?.open()
     }
 }
 

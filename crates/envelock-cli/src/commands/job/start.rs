@@ -5,10 +5,10 @@ use super::plan::Plan;
 use super::run::{Run, count, shards};
 use super::settings::{Settings, open_keyring};
 use super::task::{TaskOptions, keys};
-use super::{again, control, reencrypt};
+use super::{again, control, reencrypt, sources};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::open_source::{lasting_locator, open_source};
+use crate::open_source::{OpenStore, lasting_locator, open_source};
 use crate::output::{printable, shell_word};
 use crate::source_locator::SourceLocator;
 use clap::Args;
@@ -35,6 +35,9 @@ pub struct JobOptions {
     /// Run this command after each stage, and go on if it exits with 0.
     #[arg(long, value_name = "CMD", help_heading = "Stages")]
     gate: Option<String>,
+    /// How long the command of a gate has; then its answer is no.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "gate", help_heading = "Stages")]
+    gate_timeout: Option<std::time::Duration>,
     /// The rate of failed items that is tolerated.
     #[arg(long, value_name = "PERCENT", default_value = "1%", help_heading = "Stages")]
     failure_limit: String,
@@ -69,6 +72,9 @@ pub struct StartJob {
     /// Go on under these options where a job has others. The report has both.
     #[arg(long)]
     adopt: bool,
+    /// Resume the part where it has begun, under the same options: for schedulers.
+    #[arg(long, conflicts_with = "adopt")]
+    or_resume: bool,
 }
 
 /// Arguments of `job resume`.
@@ -220,7 +226,7 @@ impl JobOptions {
         let (keyring, _) = open_keyring(context, of_source.as_deref())?;
         let store = open_source(&source, keyring.envelope())?;
         let name = store.properties().name;
-        let definition = self.definition(name, || Ok(count(&store, Shard::WHOLE)?.0))?;
+        let definition = self.definition(name, || total(&store))?;
         let (add, aad) = (self.task.add.as_deref(), self.task.reencrypt.aad.as_deref());
         let keys = keys(context, &keyring, &definition.task, add, None, aad)?;
         let other = add.map(|add| context.other_keyring(add)).transpose()?;
@@ -231,6 +237,11 @@ impl JobOptions {
         let start = command_line();
         plan.print(context, &directory, &controls, &start)
     }
+}
+
+/// Returns how many items a store has.
+fn total(store: &OpenStore) -> Result<u64, Failure> {
+    Ok(count(store, Shard::WHOLE, &|| false)?.map_or(0, |(items, _)| items))
 }
 
 /// Returns the command that does what was planned: this call, with another verb.
@@ -257,9 +268,15 @@ impl StartJob {
         let (keyring, keyring_name) = open_keyring(context, of_source.as_deref())?;
         let store = open_source(&source, keyring.envelope())?;
         let name = store.properties().name;
-        let definition = options.definition(name, || Ok(count(&store, Shard::WHOLE)?.0))?;
+        let mut definition = options.definition(name, || total(&store))?;
+        let is_counted = options.stages.is_none() && options.canary != "none";
+        if self.or_resume && is_counted && Settings::exist(&directory) {
+            // The source can have more items now than when the stages were made.
+            definition.stages = Settings::read(&directory)?.definition.stages;
+        }
         let mut settings = Settings::new(locator, keyring_name, definition);
         settings.gate.clone_from(&options.gate);
+        settings.gate_seconds = options.gate_timeout.map(|time| time.as_secs());
         settings.aad.clone_from(&options.task.reencrypt.aad);
         settings.add = options.task.add.as_deref().map(super::settings::lasting).transpose()?;
         self.check_directory(&directory, &settings)?;
@@ -267,6 +284,7 @@ impl StartJob {
         let (add, aad) = (options.task.add.as_deref(), settings.aad.as_deref());
         let keys = keys(context, &keyring, task, add, None, aad)?;
         reencrypt::check(task, &keys)?;
+        sources::check(&store, &keyring, &keys)?;
         Run {
             context,
             directory: &directory,
@@ -278,6 +296,7 @@ impl StartJob {
             earlier: None,
             set: &options.set,
             adopts: self.adopt,
+            resumes: false,
             releases: false,
         }
         .run()
@@ -292,8 +311,9 @@ impl StartJob {
         let word = shell_word(directory);
         let shard = self.options.shard;
         let has_shard = shards(directory, ".checkpoint")?.iter().any(|(there, _)| *there == shard);
-        let is_same = there.definition == settings.definition && there.aad == settings.aad;
-        if is_same && !has_shard {
+        let is_same = there.definition == settings.definition
+            && (&there.aad, &there.keyring) == (&settings.aad, &settings.keyring);
+        if is_same && (self.or_resume || !has_shard) {
             return Ok(());
         }
         let what = match is_same {
@@ -336,7 +356,7 @@ impl ResumeJob {
         }
         let shard = match self.shard {
             Some(shard) => shard,
-            None => again::unfinished(&self.directory)?,
+            None => super::parts::unfinished(&self.directory)?,
         };
         resume(context, &self.directory, &settings, shard, &self.set, self.release)
     }
@@ -364,6 +384,7 @@ pub fn resume(
         earlier,
         set,
         adopts: false,
+        resumes: true,
         releases,
     }
     .run()

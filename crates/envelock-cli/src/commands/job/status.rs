@@ -1,9 +1,9 @@
 //! `envelock job status` and `merge`: what the records of jobs say.
 
-use super::again::checkpoint;
 use super::console::{grouped, now, readable};
 use super::control::running;
 use super::limits::describe;
+use super::parts::checkpoint;
 use super::run::{CONTROL, shards, tally_line};
 use super::settings::Settings;
 use crate::context::Context;
