@@ -121,11 +121,13 @@ pub struct Latency {
     pub baseline: Duration,
 }
 
+/// So many times of one window are kept: enough for a percentile, and bounded.
+const MOST_TIMES: usize = 10_000;
+
 impl Concurrency {
     fn measure(&mut self, time: Duration, now: Duration, most: u16) {
         let began = *self.began.get_or_insert(now);
-        // Enough for a percentile, and bounded.
-        if self.times.len() < 10_000 {
+        if self.times.len() < MOST_TIMES {
             self.times.push(time);
         }
         if now < self.window_ends {
@@ -315,6 +317,12 @@ impl Limiter {
 
     pub(crate) fn latency(&self) -> Latency {
         self.concurrency.last
+    }
+
+    /// Returns whether the time of a read that begins now is of use: asking for the time costs more than a read in memory.
+    pub(crate) fn measures(&self, now: Duration) -> bool {
+        let Concurrency { times, window_ends, .. } = &self.concurrency;
+        times.len() < MOST_TIMES || now >= *window_ends
     }
 
     pub(crate) fn measure(&mut self, time: Duration, now: Duration) {

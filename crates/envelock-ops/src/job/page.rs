@@ -78,6 +78,7 @@ impl Work {
             writes,
             is_whole: true,
             state: State::Read,
+            is_measured: true,
             read_time: None,
             calls: Calls::default(),
             before: None,
@@ -112,7 +113,8 @@ impl Job {
                 if let Some(until) = begins.then(|| self.limiter.begin(now).err()).flatten() {
                     return Step::Wait { until: Some(until) };
                 }
-                if let Some(work) = self.page.todo.pop_front() {
+                if let Some(mut work) = self.page.todo.pop_front() {
+                    work.is_measured = self.limiter.measures(now);
                     self.page.out += 1;
                     self.limiter.probes(now);
                     return Step::Work(work);

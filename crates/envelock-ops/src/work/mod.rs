@@ -37,6 +37,8 @@ pub struct Work {
     /// Whether the last read found a header that is whole.
     pub(crate) is_whole: bool,
     pub(crate) state: State,
+    /// Whether the time of its reads is of use.
+    pub(crate) is_measured: bool,
     /// How long the reads took, as the driver measured it.
     pub(crate) read_time: Option<Duration>,
     /// The calls since the work was last given back.
@@ -97,12 +99,15 @@ impl Work {
         operation: &dyn Operation,
         clock: impl Fn() -> Duration,
     ) {
+        let is_measured = self.is_measured;
         loop {
             match self.next(operation) {
                 Call::Read(item) => {
-                    let began = clock();
+                    let began = is_measured.then(&clock);
                     let read = store.read(item);
-                    self.took(clock().saturating_sub(began));
+                    if let Some(began) = began {
+                        self.took(clock().saturating_sub(began));
+                    }
                     self.was_read(read);
                 }
                 Call::Replace { item, expected, new } => {
