@@ -1,5 +1,6 @@
 //! `envelock doctor`: tries what a job needs, on one scratch message for each source.
 
+use super::job::console::stop_flag;
 use super::job::settings::open_keyring;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -10,10 +11,13 @@ use crate::source_locator::{HeaderPlace, SourceLocator};
 use clap::Args;
 use envelock::{Aad, Envelope, Keyring, Lifecycle, MemoryKeyring, RewrapOptions, inspect};
 use envelock_ops::{Expected, ItemKey, Replaced, Store, Token};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Items of a source whose headers are read.
@@ -93,6 +97,8 @@ impl Doctor {
         let mut checks =
             Checks { output: context.output(), subject: String::new(), failures: Vec::new() };
         let mut tried = BTreeSet::new();
+        // A signal ends the process after the check under way, which removes its scratch message.
+        let stop = stop_flag()?;
         if sources.is_empty() {
             let (keyring, _) = open_keyring(context, None)?;
             check_keyring(&mut checks, &keyring)?;
@@ -106,6 +112,10 @@ impl Doctor {
             checks.subject.clone_from(given);
             self.check_source(&mut checks, &source, &keyring)?;
             keyring.flush()?;
+            if stop.load(Ordering::Relaxed) {
+                let next = "run the command again: no scratch message was left";
+                return Err(Failure::new(Exit::Stopped, "stopped", next));
+            }
         }
         let Some(first) = checks.failures.first() else { return Ok(()) };
         let what = format!("{} checks failed: {}", checks.failures.len(), first.what);
@@ -196,13 +206,41 @@ fn rewrap_in_memory(
     })
 }
 
-/// A file that goes away with its check.
-struct Scratch(Vec<PathBuf>);
+/// The name of a scratch directory, between which is the process. No listing descends into it.
+const SCRATCH: (&str, &str) = (".envelock-doctor-", ".envelock-partial");
+
+/// A directory in a source that goes away with its check.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(root: &Path) -> Result<Self, Failure> {
+        remove_leftovers(root);
+        let path = root.join(format!("{}{}{}", SCRATCH.0, std::process::id(), SCRATCH.1));
+        let failed = |error: std::io::Error| Failure::io(printable(&path), &error);
+        std::fs::create_dir(&path).map_err(failed)?;
+        Ok(Scratch(path))
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A name that stays is told by the next listing.
-        self.0.iter().for_each(|path| drop(std::fs::remove_file(path)));
+        // The next call removes what stays.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// Removes the scratch directories of processes that were killed.
+fn remove_leftovers(root: &Path) {
+    let Ok(entries) = root.read_dir() else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(SCRATCH.0));
+        let process = process.and_then(|name| name.strip_suffix(SCRATCH.1)?.parse().ok());
+        let Some(process) = process.and_then(Pid::from_raw) else { continue };
+        if test_kill_process(process) == Err(Errno::SRCH) {
+            // One of another user stays.
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
     }
 }
 
@@ -219,15 +257,15 @@ fn replace_scratch(root: &Path, header: &HeaderPlace) -> Result<String, Failure>
         HeaderPlace::Inline => ("", message.as_slice()),
         HeaderPlace::Sidecar { suffix } => (suffix.as_str(), old),
     };
-    let name = format!("envelock-doctor-{}{suffix}", std::process::id());
-    let path = root.join(&name);
+    let scratch = Scratch::new(root)?;
+    let name = format!("message{suffix}");
+    let path = scratch.0.join(&name);
     let failed = |error: std::io::Error| Failure::io(printable(&path), &error);
     let file = std::fs::File::options().write(true).create_new(true).open(&path);
     let mut file = file.map_err(failed)?;
-    let _scratch = Scratch(vec![path.clone()]);
     std::io::Write::write_all(&mut file, content).and_then(|()| file.sync_all()).map_err(failed)?;
     drop(file);
-    let source = SourceLocator::Directory { path: root.into(), header: header.clone() };
+    let source = SourceLocator::Directory { path: scratch.0.clone(), header: header.clone() };
     let store = open_source(&source, Envelope::new(keys))?;
     let wrong = |what: &str| {
         let next =

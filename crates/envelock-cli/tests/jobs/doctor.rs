@@ -30,12 +30,50 @@ fn healthy_source_passes_each_check_and_keeps_its_files() {
 }
 
 #[test]
+fn scratch_of_a_process_that_was_killed_is_no_item_and_goes() {
+    let bench = Bench::rotated(10);
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let scratch = |process: u32| {
+        let path = bench.path(&format!("tree/.envelock-doctor-{process}.envelock-partial"));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("message"), "cut off").unwrap();
+        path
+    };
+    let (of_ended, of_running) = (scratch(ended.id()), scratch(std::process::id()));
+    let listed = bench.run_to(0, &["doctor", "dir:tree", "--read-only"]);
+    assert!(listed.stdout.contains("dir:tree: 10 items"), "{}", listed.stdout);
+    bench.run_to(0, &["doctor", "dir:tree"]);
+    assert!(!of_ended.exists() && of_running.exists());
+    // It is none of the failures of a job.
+    bench.run_to(0, &["job", "start", "dir:tree", "--canary", "none"]);
+    bench.check(2);
+}
+
+/// Whenever the signal comes.
+#[test]
+fn stopped_doctor_leaves_nothing_behind() {
+    let bench = Bench::new(10);
+    let names = |bench: &Bench| bench.snapshot().into_keys().collect::<Vec<_>>();
+    let before = names(&bench);
+    for wait in 0..40 {
+        let mut child = bench.spawn(&["doctor", "dir:tree", "dir:tree", "dir:tree"]);
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        crate::bench::signal(&child, if wait % 2 == 0 { "-TERM" } else { "-INT" });
+        child.wait().unwrap();
+        let after = names(&bench);
+        assert_eq!(after, before, "after {wait} ms");
+        assert!(std::fs::read_dir(bench.path("tree")).unwrap().count() <= 7);
+    }
+}
+
+#[test]
 fn what_is_missing_is_told_with_what_to_do() {
     let bench = Bench::rotated(10);
     bench.keyring().disable(KeyVersion::FIRST).unwrap();
     let ran = bench.run_to(6, &["doctor", "dir:tree", "dir:absent"]);
     assert!(ran.stdout.contains("FAILS  rewrap"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("`envelock key enable KEY:VERSION`"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("`envelock key enable orders:1`"), "{}", ran.stdout);
     assert!(
         ran.stdout.contains("FAILS  list     dir:absent: absent: No such file"),
         "{}",

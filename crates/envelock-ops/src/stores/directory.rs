@@ -40,7 +40,7 @@ pub enum Layout {
 /// The messages in a directory tree, each under its path below the root. Symbolic links are not followed.
 ///
 /// A header is replaced as by [`envelock::file::rewrap`]: in place with a journal, or by a copy that is renamed if its
-/// length changes. The modification time of the file changes, so that backups find it. Writers that do not use the
+/// length changes. A directory `.*.envelock-partial` is not listed, such as the scratch directory of a test. The modification time of the file changes, so that backups find it. Writers that do not use the
 /// lock of the library (`flock`) can be missed, so the compare-and-swap is advisory.
 pub struct Directory<K, R = OsRandom> {
     root: PathBuf,
@@ -96,11 +96,9 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
 
     fn is_item(&self, path: &[u8]) -> bool {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
-        let is_ours = name.starts_with(b".")
-            && (name.ends_with(JOURNAL.as_bytes()) || name.ends_with(PARTIAL.as_bytes()));
         match &self.layout {
-            Layout::Inline => !is_ours,
-            Layout::Sidecar { suffix } => !is_ours && name.ends_with(suffix.as_bytes()),
+            Layout::Inline => !is_reserved(name),
+            Layout::Sidecar { suffix } => !is_reserved(name) && name.ends_with(suffix.as_bytes()),
         }
     }
 
@@ -228,6 +226,12 @@ fn root_id(path: &Path) -> io::Result<String> {
     let metadata = std::fs::metadata(path)?;
     let created = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     Ok(format!("{}.{}", metadata.ino(), created.unwrap_or_default().as_nanos()))
+}
+
+/// Whether a file or directory of this name is no item: a journal, or what is not finished.
+pub(super) fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(b".")
+        && (name.ends_with(JOURNAL.as_bytes()) || name.ends_with(PARTIAL.as_bytes()))
 }
 
 fn journal(path: &Path) -> PathBuf {

@@ -1,5 +1,6 @@
 //! A walk through the regular files of a directory tree, by ascending path.
 
+use super::directory::is_reserved;
 use crate::item::ItemKey;
 use std::ffi::OsStr;
 use std::fs::read_dir;
@@ -56,8 +57,12 @@ impl Walk {
         for entry in read {
             let entry = entry.map_err(|error| named(&path, error))?;
             let kind = entry.file_type().map_err(|error| named(&path, error))?;
-            let mut below = [directory, &entry.file_name().into_vec()].concat();
+            let name = entry.file_name().into_vec();
+            let mut below = [directory, &name].concat();
             if kind.is_dir() {
+                if is_reserved(&name) {
+                    continue;
+                }
                 below.push(b'/');
             }
             // Links, sockets and devices are no messages.
