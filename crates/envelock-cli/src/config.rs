@@ -193,7 +193,8 @@ fn check_owner(path: &Path, file: &File) -> Result<(), Failure> {
     let word = shell_word(path);
     if ![0, user].contains(&stat.uid()) {
         let what = format!("{subject} belongs to user {}, not to {user} or root", stat.uid());
-        let next = format!("read it, then copy it: `cp {word} {FILE_NAME}`");
+        let next =
+            format!("read it, then copy it, and pass the copy by `--config`: `cp {word} own.toml`");
         return Err(Failure::new(Exit::Refused, what, next));
     }
     if stat.is_file() && stat.mode() & 0o022 != 0 {

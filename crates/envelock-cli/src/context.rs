@@ -2,8 +2,9 @@
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::keyring_locator::KeyringLocator;
 use crate::open_keyring::{OpenKeyring, Opening};
-use crate::output::Output;
+use crate::output::{Output, shell_word};
 use crate::secrets::SecretOptions;
 use clap::Args;
 use serde_json::json;
@@ -58,6 +59,19 @@ impl Context {
     /// Returns `-k`, as it was given.
     pub fn keyring_argument(&self) -> Option<&str> {
         self.global.keyring.as_deref()
+    }
+
+    /// Returns the global arguments as they are given, for the commands of a next step.
+    pub fn arguments(&self) -> String {
+        let Global { keyring, config, secrets, .. } = &self.global;
+        let option = |name: &str, value: Option<&Path>| {
+            value.map(|value| format!(" {name} {}", shell_word(value))).unwrap_or_default()
+        };
+        // A locator that is wrong can have a secret, which is not repeated.
+        let keyring = keyring.as_deref().filter(|given| KeyringLocator::parse(given).is_ok());
+        option("-k", keyring.map(Path::new))
+            + &option("--config", config.as_deref())
+            + &secrets.arguments()
     }
 
     /// Returns the names of `envelock.toml`, which is read at the first call.

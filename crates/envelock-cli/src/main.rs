@@ -40,7 +40,6 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use context::{Context, Global};
 use failure::{Exit, Failure};
-use keyring_locator::KeyringLocator;
 use output::Output;
 use std::process::ExitCode;
 
@@ -67,11 +66,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => Exit::Done.into(),
-        Err(failure) => {
-            // A locator that is wrong can have a secret, which is not repeated.
-            let is_right = |given: &&str| KeyringLocator::parse(given).is_ok();
-            output.failure(&failure, context.keyring_argument().filter(is_right))
-        }
+        Err(failure) => output.failure(&failure, &context.arguments()),
     }
 }
 
@@ -94,5 +89,5 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
     let what = text.strip_prefix("error: ").unwrap_or(&text);
     let what = what.split("\n\nFor more information").next().unwrap_or(what).trim_end();
     let next = "`envelock --help` lists the commands, `envelock COMMAND --help` explains one";
-    Output::new(json).failure(&Failure::usage(what, next), None)
+    Output::new(json).failure(&Failure::usage(what, next), "")
 }

@@ -94,6 +94,8 @@ pub struct Opening<'a> {
     passphrase: Option<SecretSource>,
     pin: Option<SecretSource>,
     depth: u8,
+    /// It is the keyring of `-k`, which the options of secrets belong to.
+    is_of_call: bool,
 }
 
 impl<'a> Opening<'a> {
@@ -109,14 +111,22 @@ impl<'a> Opening<'a> {
             Some(source) if !source.is_ambient() => {
                 Err(Failure::usage(what, "leave the option out").of(format!("keyring {given}")))
             }
-            _ => Ok(Opening { passphrase, pin, ..opening }),
+            _ => Ok(Opening { passphrase, pin, is_of_call: true, ..opening }),
         }
     }
 
     /// Returns how another keyring opens.
     pub fn other(config: &'a Config, given: &str) -> Result<Self, Failure> {
         let locator = config.keyring(given)?;
-        Ok(Opening { config, given: given.into(), locator, passphrase: None, pin: None, depth: 0 })
+        Ok(Opening {
+            config,
+            given: given.into(),
+            locator,
+            passphrase: None,
+            pin: None,
+            depth: 0,
+            is_of_call: false,
+        })
     }
 
     /// Opens the keyring.
@@ -238,7 +248,7 @@ impl<'a> Opening<'a> {
     fn passphrase(&self, file: &KeyFile, is_new: bool) -> Result<Secret, Failure> {
         match self.passphrase.as_ref().or(file.passphrase.as_ref()) {
             Some(source) => source.read("passphrase"),
-            None => secrets::ask(PASSPHRASE, &self.given, is_new),
+            None => secrets::ask(PASSPHRASE, &self.given, self.is_of_call, is_new),
         }
         .and_then(|secret| {
             if is_new {
@@ -299,7 +309,7 @@ impl<'a> Opening<'a> {
         }
         let pin = match self.pin.as_ref().or(locator.pin.as_ref()) {
             Some(source) => source.read("PIN")?,
-            None => secrets::ask(secrets::PIN, &self.given, false)?,
+            None => secrets::ask(secrets::PIN, &self.given, self.is_of_call, false)?,
         };
         let token = options.pin_from(move || Ok(Pin::new(&*pin))).token()?;
         let keyring = match create {

@@ -52,26 +52,15 @@ impl Output {
         drop(writeln!(io::stderr().lock(), "{line}"));
     }
 
-    /// Prints a failure and returns its exit code. `keyring` is the argument of `-k`, which the commands of
-    /// the next step get too.
-    pub fn failure(self, failure: &Failure, keyring: Option<&str>) -> ExitCode {
-        let next = with_keyring(&failure.next, keyring);
+    /// Prints a failure and returns its exit code. `arguments` are the global ones, which the commands
+    /// of the next step get too.
+    pub fn failure(self, failure: &Failure, arguments: &str) -> ExitCode {
+        let next = failure.next.replace("`envelock ", &format!("`envelock{arguments} "));
         self.progress(
-            || format!("envelock: {}\nnext: {next}", failure.what),
+            || visible(&format!("envelock: {}\nnext: {next}", failure.what)),
             || json!({ "error": failure.what, "next": next, "exit": failure.exit as u8 }),
         );
         failure.exit.into()
-    }
-}
-
-/// Adds the keyring of this call to each command in backquotes.
-fn with_keyring(next: &str, keyring: Option<&str>) -> String {
-    match keyring {
-        Some(keyring) => {
-            let named = format!("`envelock -k {} ", shell_word(Path::new(keyring)));
-            next.replace("`envelock ", &named)
-        }
-        None => next.into(),
     }
 }
 
@@ -87,6 +76,15 @@ pub fn shell_word(path: &Path) -> String {
 
 /// Returns a path as text without control characters: a file name can hold the commands of a terminal.
 pub fn printable(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    visible(&path.to_string_lossy()).replace('\n', "\u{fffd}")
+}
+
+/// Returns lines of text without other control characters, and without those that turn the direction of what
+/// follows.
+fn visible(text: &str) -> String {
+    let is_visible = |c: char| {
+        let turns = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c == '\n' || !c.is_control() && !turns
+    };
+    text.chars().map(|c| if is_visible(c) { c } else { '\u{fffd}' }).collect()
 }

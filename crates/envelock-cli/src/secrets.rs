@@ -88,6 +88,20 @@ pub const PASSPHRASE: Kind =
 pub const PIN: Kind = Kind { name: "PIN", variable: "ENVELOCK_PIN", option: "--pin-file" };
 
 impl SecretOptions {
+    /// Returns the options as they are given, for another command.
+    pub fn arguments(&self) -> String {
+        let file = |name: &str, path: &Option<PathBuf>| {
+            path.as_ref().map(|path| format!(" {name} {}", shell_word(path))).unwrap_or_default()
+        };
+        let descriptor = |name: &str, number: Option<u16>| {
+            number.map(|number| format!(" {name} {number}")).unwrap_or_default()
+        };
+        file("--passphrase-file", &self.passphrase_file)
+            + &descriptor("--passphrase-fd", self.passphrase_fd)
+            + &file("--pin-file", &self.pin_file)
+            + &descriptor("--pin-fd", self.pin_fd)
+    }
+
     /// Returns the source of the passphrase of the keyring of `-k`, if the call has one.
     pub fn passphrase(&self) -> Option<SecretSource> {
         source(self.passphrase_file.as_ref(), self.passphrase_fd, PASSPHRASE)
@@ -233,16 +247,24 @@ pub fn check_new(secret: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Asks a person for the secret of the keyring `of`; twice if it is new, so that a typing error is found.
+/// Asks a person for the secret of the keyring `of`, which is that of `-k` or another; twice if it is new, so
+/// that a typing error is found.
 ///
 /// # Errors
 ///
 /// There is no terminal; the person cancels, or types two different secrets.
-pub fn ask(kind: Kind, of: &str, is_new: bool) -> Result<Secret, Failure> {
+pub fn ask(kind: Kind, of: &str, of_call: bool, is_new: bool) -> Result<Secret, Failure> {
     let Kind { name, variable, option } = kind;
     let Some(terminal) = Terminal::open() else {
         let what = format!("{of} needs a {name}, and there is no terminal to ask for it");
-        let next = format!("pass `{option} FILE`, or set {variable}");
+        // Options and variables belong to the keyring of the call.
+        let next = match (of_call, name) {
+            (true, _) => format!("pass `{option} FILE`, or set {variable}"),
+            (false, "passphrase") => {
+                "name its file in the locator: `file:PATH?passphrase-file=FILE`".into()
+            }
+            (false, _) => "name its file in the locator: `pin-source=file:PATH`".into(),
+        };
         return Err(Failure::usage(what, next));
     };
     let new = if is_new { "new " } else { "" };

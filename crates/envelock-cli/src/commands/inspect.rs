@@ -31,7 +31,7 @@ impl Inspect {
         let mut failed: usize = 0;
         for file in &self.files {
             if let Err(failure) = print(output, file) {
-                output.failure(&failure, None);
+                output.failure(&failure, "");
                 failed = failed.saturating_add(1);
             }
         }

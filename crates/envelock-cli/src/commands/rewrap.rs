@@ -84,7 +84,7 @@ impl Rewrap {
                 let failure = failure.of(printable(path));
                 left = left.saturating_add(1);
                 if self.files.len() > 1 {
-                    output.failure(&failure, context.keyring_argument());
+                    output.failure(&failure, &context.arguments());
                 }
                 last = Some(failure);
             }

@@ -2,8 +2,10 @@
 
 use super::{Exit, MAKE_ROOM};
 use envelock::Error;
-use envelock::file::{FileError, KeyFileError, KeyFileFault, MessageFileError};
-use envelock::keyset::{Guard, KeyFault, LifecycleError, Operation, Refusal, VersionState};
+use envelock::file::{FileError, FileKind, KeyFileError, KeyFileFault, MessageFileError};
+use envelock::keyset::{
+    Guard, KeyFault, LabelFault, LifecycleError, Operation, Refusal, VersionState,
+};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -33,8 +35,9 @@ pub fn exit_and_next(error: &Error) -> (Exit, String) {
             Exit::CouldNotRun,
             "name the keyring of that key by `-k`: `envelock inspect FILE` lists the keys of a message",
         ),
-        Error::Refused { refusal, .. } | Error::StreamRefused { refusal, .. } => {
-            (Exit::Refused, refused(*refusal))
+        Error::Refused { key, version, refusal }
+        | Error::StreamRefused { key, version, refusal } => {
+            return (Exit::Refused, refused(&format!("{key}:{version}"), *refusal));
         }
         Error::LastSlot { .. } => {
             (Exit::Refused, "add a slot of another key first: `envelock rewrap --add KEYRING FILE`")
@@ -46,7 +49,9 @@ pub fn exit_and_next(error: &Error) -> (Exit, String) {
         Error::NoPrimary => {
             (Exit::Refused, "promote a version: `envelock key promote KEY:VERSION`")
         }
-        Error::WrapLimit { .. } => (Exit::Refused, "`envelock key rotate KEY`"),
+        Error::WrapLimit { key, .. } => {
+            return (Exit::Refused, format!("`envelock key rotate {key}`"));
+        }
         Error::Lifecycle(error) => return lifecycle(error),
         Error::AadPair { .. } => (Exit::Usage, "correct the pair: `--aad-pair NAME=VALUE`"),
         Error::Backend(_) => return backend(error),
@@ -72,15 +77,19 @@ fn is_storage_full(error: &Error) -> bool {
     false
 }
 
-fn refused(refusal: Refusal) -> &'static str {
+fn refused(version: &str, refusal: Refusal) -> String {
     match refusal {
-        Refusal::Disabled => "`envelock key enable KEY:VERSION` lets it open messages again",
-        Refusal::DestroyScheduled => "`envelock key destroy KEY:VERSION --cancel` keeps it",
-        Refusal::Compromised => {
-            "encrypt the message again, or rewrap it with `--from-compromised KEY:VERSION`"
+        Refusal::Disabled => {
+            format!("`envelock key enable {version}` lets it open messages again")
         }
-        Refusal::Destroyed => "take an older copy of the key file from a backup, if there is one",
-        _ => LIST,
+        Refusal::DestroyScheduled => format!("`envelock key destroy {version} --cancel` keeps it"),
+        Refusal::Compromised => {
+            format!("encrypt the message again, or rewrap it with `--from-compromised {version}`")
+        }
+        Refusal::Destroyed => {
+            "take an older copy of the key file from a backup, if there is one".into()
+        }
+        _ => LIST.into(),
     }
 }
 
@@ -88,9 +97,17 @@ fn lifecycle(error: &LifecycleError) -> (Exit, String) {
     use LifecycleError as L;
     let (exit, next) = match error {
         L::UnknownKey { .. } | L::UnknownVersion { .. } => (Exit::CouldNotRun, LIST.into()),
-        L::NoKeySelected { .. } => {
-            (Exit::Usage, "name the key: `--key NAME`, or `?key=NAME` in the locator".into())
+        L::NoKeySelected { .. } => (
+            Exit::Usage,
+            "name the key: `?key=NAME` in the locator; `--key NAME` for the keyring of `-k`".into(),
+        ),
+        L::Label { fault: LabelFault::Value, .. } => {
+            (Exit::Usage, "use at most 256 bytes, and no control characters".into())
         }
+        L::Label { fault: LabelFault::TooMany, .. } => (
+            Exit::Usage,
+            "remove a label first: `envelock key label KEY:VERSION --remove NAME`".into(),
+        ),
         L::KeyName(_) | L::Label { .. } => {
             (Exit::Usage, "use letters, digits and ._:/@+=-, at most 64 of them".into())
         }
@@ -267,7 +284,10 @@ fn file(error: &FileError) -> (Exit, String) {
     let next = match error {
         FileError::NotFound { .. } => "check the path: `ls -l` lists a directory",
         FileError::Exists { .. } => "choose another name, or pass `--replace` where there is one",
-        FileError::NotRegular { .. } => "pass the path of the file that the link leads to",
+        FileError::NotRegular { kind: FileKind::Symlink, .. } => {
+            "pass the path of the file that the link leads to"
+        }
+        FileError::NotRegular { .. } => "pass the path of a regular file",
         FileError::Name { .. } => "choose another file name",
         FileError::NoLocks { .. } | FileError::UnstableIdentity { .. } => {
             "use a local file system: this one cannot lock files"

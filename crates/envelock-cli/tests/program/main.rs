@@ -7,6 +7,7 @@ mod help;
 mod inspect;
 mod key;
 mod messages;
+mod next_steps;
 mod outputs;
 mod pages;
 mod sandbox;

@@ -181,11 +181,11 @@ fn refused_version_is_reported_with_its_remedy() -> Result {
     sandbox.ok("-k file:keys key rotate orders")?;
     sandbox.ok("-k file:keys key disable orders:1")?;
     let errors = sandbox.fails("-k file:keys rewrap message", 6)?;
-    assert!(errors.contains("key enable KEY:VERSION"), "{errors}");
+    assert!(errors.contains("key enable orders:1"), "{errors}");
     sandbox.ok("-k file:keys key enable orders:1")?;
     sandbox.ok("-k file:keys key compromise orders:1 --yes")?;
     let errors = sandbox.fails("-k file:keys rewrap message", 6)?;
-    assert!(errors.contains("--from-compromised KEY:VERSION"), "{errors}");
+    assert!(errors.contains("--from-compromised orders:1"), "{errors}");
     sandbox.ok("-k file:keys rewrap message --from-compromised orders:1")?;
     sandbox.ok("-k file:keys rewrap message --retiring orders:1")?;
     Ok(())

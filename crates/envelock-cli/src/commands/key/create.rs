@@ -31,7 +31,8 @@ impl Create {
         let opening = context.opening(&context.keyring_name()?)?;
         let path = printable(opening.path());
         if !self.new_keyring {
-            if !opening.path().exists() {
+            let found = opening.path().metadata();
+            if found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
                 let what = format!("there is no keyring {path}");
                 let next = format!("`envelock key create {key} --new-keyring` makes one");
                 return Err(Failure::new(Exit::CouldNotRun, what, next));

@@ -45,6 +45,12 @@ enum Condition {
 
 impl Status {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        if context.output().is_json() && self.format == Format::Csv {
+            return Err(Failure::usage(
+                "`--format csv` and `--json` are two formats",
+                "pass one of them",
+            ));
+        }
         let given = context.keyring_name()?;
         let policy = match &self.policy {
             Some(policy) => policy.clone(),
