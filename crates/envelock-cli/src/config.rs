@@ -83,7 +83,10 @@ impl Config {
             Failure::usage(what, "correct the file: the README of envelock-cli has every field")
         })?;
         config.check().map_err(|failure| failure.of(&subject))?;
-        config.start_at(path.parent().unwrap_or(Path::new("")));
+        // A link can be in a directory of others.
+        let real = if path.is_symlink() { path.canonicalize() } else { Ok(path.clone()) };
+        let real = real.map_err(|error| Failure::io(&subject, &error))?;
+        config.start_at(real.parent().unwrap_or(Path::new("")));
         config.path = Some(path);
         Ok(config)
     }

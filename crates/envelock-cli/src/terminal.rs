@@ -1,9 +1,17 @@
 //! Questions to a person on the terminal, whatever standard input and output are.
 
 use crate::failure::{Exit, Failure};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::{SigId, flag, low_level};
+use std::ffi::c_int;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use zeroize::Zeroizing;
 
 /// Most bytes of a typed line.
@@ -72,6 +80,9 @@ impl Terminal {
     fn read_byte(&self) -> Result<Option<u8>, Failure> {
         let mut byte = Zeroizing::new([0]);
         loop {
+            if self.is_interrupted()? {
+                return Err(cancelled());
+            }
             match (&self.0).read(byte.as_mut_slice()) {
                 Ok(0) => return Ok(None),
                 Ok(_) => return Ok(byte.first().copied()),
@@ -79,6 +90,25 @@ impl Terminal {
                 Err(error) => return Err(Failure::io("terminal", &error)),
             }
         }
+    }
+
+    /// Waits for a key; returns whether a signal came instead, if signals wait for the terminal.
+    fn is_interrupted(&self) -> Result<bool, Failure> {
+        let Some(signals) = SIGNALS.get().filter(|it| !it.ends.load(Ordering::SeqCst)) else {
+            return Ok(false);
+        };
+        let mut ready =
+            [PollFd::new(&self.0, PollFlags::IN), PollFd::new(&signals.pipe, PollFlags::IN)];
+        loop {
+            match poll(&mut ready, None) {
+                Err(Errno::INTR) => {}
+                polled => {
+                    polled.map_err(|error| Failure::io("terminal", &error.into()))?;
+                    break;
+                }
+            }
+        }
+        Ok(signals.last.load(Ordering::SeqCst) != 0)
     }
 
     fn print(&self, text: &str) -> Result<(), Failure> {
@@ -103,13 +133,16 @@ struct Hidden<'a> {
 
 impl<'a> Hidden<'a> {
     fn begin(terminal: &'a File) -> Result<Self, Failure> {
-        let failed = |error: rustix::io::Errno| Failure::io("terminal", &error.into());
+        let failed = |error: Errno| Failure::io("terminal", &error.into());
+        let signals = Signals::get().map_err(|error| Failure::io("signals", &error))?;
         let before = tcgetattr(terminal).map_err(failed)?;
         let mut hidden = before.clone();
         // Without signals Ctrl-C does not leave a terminal that shows nothing.
         hidden.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
-        tcsetattr(terminal, OptionalActions::Flush, &hidden).map_err(failed)?;
-        Ok(Hidden { terminal, before })
+        signals.ends.store(false, Ordering::SeqCst);
+        let hidden_now = tcsetattr(terminal, OptionalActions::Flush, &hidden).map_err(failed);
+        let hidden = Hidden { terminal, before };
+        hidden_now.map(|()| hidden)
     }
 }
 
@@ -117,5 +150,51 @@ impl Drop for Hidden<'_> {
     fn drop(&mut self) {
         // Nothing else can be done about a terminal that has gone.
         let _ = tcsetattr(self.terminal, OptionalActions::Drain, &self.before);
+        if let Some(signals) = SIGNALS.get() {
+            signals.ends.store(true, Ordering::SeqCst);
+            let last = signals.last.swap(0, Ordering::SeqCst);
+            if let Some(signal) = c_int::try_from(last).ok().filter(|signal| *signal != 0) {
+                // Ends the process, as it would have before.
+                drop(signal_hook::low_level::raise(signal));
+            }
+        }
     }
+}
+
+/// Signals that end the process, and wait while the terminal hides keys, until it shows them again.
+struct Signals {
+    /// Whether a signal ends the process at once.
+    ends: Arc<AtomicBool>,
+    /// The signal that came meanwhile, or 0.
+    last: Arc<AtomicUsize>,
+    /// Readable after a signal.
+    pipe: UnixStream,
+    actions: Mutex<Vec<(c_int, SigId)>>,
+}
+
+static SIGNALS: OnceLock<Signals> = OnceLock::new();
+
+impl Signals {
+    fn get() -> io::Result<&'static Self> {
+        if let Some(signals) = SIGNALS.get() {
+            return Ok(signals);
+        }
+        let (pipe, writer) = UnixStream::pair()?;
+        let (ends, last) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let mut actions = Vec::new();
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+            let number = usize::try_from(signal).unwrap_or_default();
+            actions.push((signal, flag::register_conditional_default(signal, ends.clone())?));
+            actions.push((signal, flag::register_usize(signal, last.clone(), number)?));
+            actions.push((signal, low_level::pipe::register(signal, writer.try_clone()?)?));
+        }
+        Ok(SIGNALS.get_or_init(|| Signals { ends, last, pipe, actions: Mutex::new(actions) }))
+    }
+}
+
+/// Leaves a signal to its next handler, after the last question.
+pub fn leave_signal(signal: c_int) {
+    let Some(signals) = SIGNALS.get() else { return };
+    let mut actions = signals.actions.lock().unwrap_or_else(PoisonError::into_inner);
+    actions.retain(|(of, action)| *of != signal || !low_level::unregister(*action));
 }

@@ -81,6 +81,31 @@ fn control_c_at_a_question_stops_with_130() -> Result {
     Ok(())
 }
 
+#[test]
+fn signal_at_a_question_leaves_a_terminal_that_shows_keys() -> Result {
+    use rustix::process::{Pid, Signal, kill_process};
+    let sandbox = Sandbox::empty()?;
+    for (signal, code) in
+        [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::QUIT, 131), (Signal::INT, 130)]
+    {
+        let mut command = sandbox.shell(
+            "stty echo; sh -c 'echo pid $$; exec \"$0\" -k file:keys key create orders --new-keyring' \"$0\"; \
+             echo code $?; stty -a",
+        );
+        command.stdin(std::process::Stdio::inherit()).stdout(std::process::Stdio::inherit());
+        command.stderr(std::process::Stdio::inherit());
+        let mut session = spawn_command(command, TIMEOUT)?;
+        let (_, pid) = session.exp_regex("pid [0-9]+")?;
+        session.exp_string("new passphrase of file:keys: ")?;
+        let program = Pid::from_raw(pid.trim_start_matches("pid ").parse()?).ok_or("no process")?;
+        kill_process(program, signal)?;
+        let printed = session.exp_eof()?;
+        assert!(printed.contains(&format!("code {code}")), "{printed}");
+        assert!(printed.contains(" echo ") && !printed.contains("-echo "), "{printed}");
+    }
+    Ok(())
+}
+
 /// A sandbox in which version 1 of `orders` can be destroyed.
 fn with_disabled_version() -> Result<Sandbox> {
     let sandbox = Sandbox::new()?;

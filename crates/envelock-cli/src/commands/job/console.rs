@@ -40,6 +40,7 @@ pub fn now() -> Duration {
 pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
+        crate::terminal::leave_signal(signal);
         // The order is what makes the second one end the process.
         flag::register_conditional_default(signal, stop.clone())
             .and_then(|_| flag::register(signal, stop.clone()))
