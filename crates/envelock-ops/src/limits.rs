@@ -321,8 +321,7 @@ impl Limiter {
 
     /// Returns whether the time of a read that begins now is of use: asking for the time costs more than a read in memory.
     pub(crate) fn measures(&self, now: Duration) -> bool {
-        let Concurrency { times, window_ends, .. } = &self.concurrency;
-        times.len() < MOST_TIMES || now >= *window_ends
+        self.concurrency.times.len() < MOST_TIMES || now >= self.concurrency.window_ends
     }
 
     pub(crate) fn measure(&mut self, time: Duration, now: Duration) {

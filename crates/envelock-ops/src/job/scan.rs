@@ -1,7 +1,18 @@
-//! A page of headers that is counted while it is listed.
+//! Listings: pages of items, and pages of headers that are counted while they are listed.
 
+use super::page::PageWork;
+use super::{Halt, Job, Phase, Step, TRIES};
+use crate::breaker::Sign;
+use crate::calls::Calls;
 use crate::census::LabelCounts;
-use crate::definition::Definition;
+use crate::checkpoint::Checkpoint;
+use crate::definition::{CensusMode, Definition, Task};
+use crate::limits::Limits;
+use crate::operation::Operation;
+use crate::work::Work;
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use crate::item::{ItemKey, Listed, Page};
 use crate::shard::Shard;
 use crate::store::{Store, StoredItem};
@@ -97,5 +108,110 @@ impl Scan {
             }
             _ => counts.rest.push(Listed { key: item.key.clone(), bytes: item.bytes }),
         }
+    }
+}
+
+impl Job {
+    pub(super) fn list(&mut self, now: Duration, operation: &dyn Operation) -> Step {
+        if let Err(until) = self.limiter.begin_listing(now) {
+            return Step::Wait { until: Some(until) };
+        }
+        let most = self.limiter.page(self.state.definition.page);
+        let after = self.state.after.clone();
+        let Checkpoint { definition, shard, .. } = &self.state;
+        // What limits each item begins each by itself.
+        let Limits { items_per_second, spend, .. } = self.limiter.limits();
+        let scans = operation.counts_labels()
+            && definition.task == Task::Census { mode: CensusMode::Labels }
+            && definition.stages.len() == 1
+            && items_per_second.is_none()
+            && spend.is_none();
+        if scans {
+            Step::Scan(Scan::new(after, most, *shard, definition))
+        } else {
+            Step::List { after, most }
+        }
+    }
+
+    /// Takes the result of [`Step::Scan`].
+    pub fn scanned(&mut self, scanned: Result<Scanned, StoreError>, now: Duration) {
+        let counts = match scanned.map(|scanned| scanned.0) {
+            Err(error) => return self.listed(Err(error), now),
+            Ok(Found::Listed(page)) => return self.listed(Ok(page), now),
+            Ok(Found::Disorder(key)) => {
+                self.was_listed(now);
+                self.halt = Some(Halt::Order(key));
+                return;
+            }
+            Ok(Found::Counted(counts)) => counts,
+        };
+        self.was_listed(now);
+        if counts.last.is_none() && !counts.is_last {
+            self.halt = Some(Halt::NoProgress);
+            return;
+        }
+        // No read follows that would say so.
+        self.limiter.probes(now);
+        self.limiter.saw(Sign::Works, Sign::Unknown, now);
+        let Counts { census, counted, rest, last, is_last } = counts;
+        self.begin_page(rest, last, is_last);
+        self.page.tally.listed += counted;
+        self.page.tally.current += counted;
+        self.page.census = census.finish();
+    }
+
+    fn was_listed(&mut self, now: Duration) {
+        let call = Calls { lists: 1, ..Calls::default() };
+        self.state.calls = self.state.calls.plus(call);
+        self.limiter.charge(call, 0, now);
+        self.tries = 0;
+    }
+
+    /// Takes the result of [`Step::List`].
+    pub fn listed(&mut self, page: Result<Page, StoreError>, now: Duration) {
+        let tries = self.tries;
+        self.was_listed(now);
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                self.tries = tries + 1;
+                if error.is_retryable() && self.tries < TRIES {
+                    self.limiter.store_failed(&error, now);
+                } else {
+                    self.halt = Some(Halt::Listing(error));
+                }
+                return;
+            }
+        };
+        let mut before = self.state.after.as_ref();
+        for item in &page.items {
+            if before.is_some_and(|before| *before >= item.key) {
+                self.halt = Some(Halt::Order(item.key.clone()));
+                return;
+            }
+            before = Some(&item.key);
+        }
+        if page.items.is_empty() && !page.is_last {
+            self.halt = Some(Halt::NoProgress);
+            return;
+        }
+        let last = before.cloned();
+        self.begin_page(page.items, last, page.is_last);
+    }
+
+    fn begin_page(&mut self, items: Vec<Listed>, last: Option<ItemKey>, is_last: bool) {
+        let Checkpoint { definition, shard, stage, .. } = &self.state;
+        let is_mine = |key: &ItemKey| shard.has(key) && definition.stage_of(key) == *stage;
+        let writes = definition.writes();
+        let mut works = VecDeque::with_capacity(items.len());
+        for item in items {
+            if is_mine(&item.key) {
+                let mut work = Box::new(Work::new(item, writes));
+                self.give_records(&mut work);
+                works.push_back(work);
+            }
+        }
+        self.page = PageWork::new(works, last, is_last);
+        self.phase = Phase::Page;
     }
 }

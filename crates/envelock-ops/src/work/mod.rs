@@ -3,6 +3,7 @@
 //! The order is what keeps messages: read, decide, make the new header and prove it, *wait for the log*, replace, read
 //! back. The work goes back to the job for the log, and again at its end.
 
+mod compare;
 mod state;
 
 pub(crate) use state::{Finding, Intent, State};
@@ -17,6 +18,7 @@ use crate::rewrite::{NewBody, Rewrite};
 use crate::store::{Expected, Replaced, Store, StoredHeader};
 use crate::store_error::StoreError;
 use crate::undo::{Record, is_of_message};
+use compare::{compare, failed, not_replaced, witness, written_as};
 use std::time::Duration;
 
 /// The work on one item. A driver calls [`run`](Self::run), or makes the calls of [`next`](Self::next) itself, and
@@ -374,65 +376,4 @@ impl Work {
         let is_torn = !opens(operation, header)? && opens(operation, &record.old)?;
         Ok(is_torn.then_some(&record.old))
     }
-}
-
-/// Returns how an item ends that was not replaced; with `otherwise` if it is neither gone nor another one.
-fn not_replaced(replaced: Replaced, otherwise: Outcome) -> State {
-    State::Finished(match replaced {
-        Replaced::Gone => Finding::Outcome(Outcome::Gone),
-        // Perhaps an earlier try of the same call was carried out: the next attempt reads what is there.
-        Replaced::Conflict => Finding::Again(Outcome::Conflict),
-        Replaced::Done | Replaced::NoRoom => Finding::Outcome(otherwise),
-    })
-}
-
-/// Calls what is to be known: the header was read, and opening it calls the keys.
-fn witness(back_end: BackEnd, header: &[u8], operation: &dyn Operation) -> State {
-    match back_end {
-        BackEnd::Store => State::Finished(Finding::Outcome(Outcome::Current)),
-        BackEnd::Keys => match opens(operation, header) {
-            Ok(true) => State::Finished(Finding::Outcome(Outcome::Changed)),
-            // Perhaps no key was asked for: it is a witness no longer.
-            Ok(false) => State::Finished(Finding::Outcome(Outcome::Gone)),
-            Err(error) => failed(error.into()),
-        },
-    }
-}
-
-fn failed(failure: Failure) -> State {
-    let may_pass = failure.may_pass();
-    let outcome = Outcome::Failed(failure);
-    State::Finished(if may_pass { Finding::Again(outcome) } else { Finding::Outcome(outcome) })
-}
-
-/// What was read back is what was to be written.
-fn written_as(left: Option<String>, is_repair: bool) -> State {
-    State::Finished(match left {
-        _ if is_repair => Finding::Again(Outcome::Failed(Failure::Mismatch)),
-        Some(why) => Finding::Partly(why),
-        None => Finding::Outcome(Outcome::Changed),
-    })
-}
-
-/// Compares what was read back, which is not the `new` header that was to be written.
-fn compare(
-    new: &[u8],
-    is_old: bool,
-    written: Result<(), StoreError>,
-    stored: &StoredHeader,
-    operation: &dyn Operation,
-) -> State {
-    let found = &stored.header;
-    match written {
-        Err(error) if is_old => return failed(error.into()),
-        Ok(()) if is_old => return State::Finished(Finding::Mismatch),
-        _ => {}
-    }
-    // Another writer's header opens, or belongs to another message.
-    let is_torn = is_of_message(found, new)
-        && match opens(operation, found) {
-            Ok(opens) => !opens,
-            Err(error) => return failed(error.into()),
-        };
-    State::Finished(if is_torn { Finding::Mismatch } else { Finding::Again(Outcome::Conflict) })
 }
