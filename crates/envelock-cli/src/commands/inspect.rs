@@ -2,10 +2,11 @@
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, printable};
+use crate::output::{Output, printable, shell_word};
 use clap::Args;
 use envelock::{Error, Header, inspect};
 use serde_json::{Value, json};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -46,7 +47,24 @@ impl Inspect {
 fn print(output: Output, path: &Path) -> Result<(), Failure> {
     let bytes = read_header(path).map_err(|failure| failure.of(printable(path)))?;
     let header = inspect(&bytes).map_err(|error| Failure::from(error).of(printable(path)))?;
-    output.result(|| as_text(path, &header), || as_json(path, &header))
+    output.result(|| as_text(path, &header), || as_json(path, &header))?;
+    if has_journal(path) {
+        let what = format!(
+            "{}: a change of this header was cut off; `envelock rewrap {}` finishes it",
+            printable(path),
+            shell_word(path)
+        );
+        output.progress(|| format!("note: {what}"), || json!({ "note": what }));
+    }
+    Ok(())
+}
+
+/// Reports whether a rewrap left its journal beside the message.
+fn has_journal(path: &Path) -> bool {
+    let Some(name) = path.file_name() else { return false };
+    let mut journal = OsString::from(".");
+    journal.extend([name, OsStr::new(".envelock-rewrap")]);
+    path.with_file_name(journal).symlink_metadata().is_ok()
 }
 
 /// Returns the first bytes of a file: the whole header, and part of a body.

@@ -57,3 +57,16 @@ fn name_with_terminal_commands_is_printed_without_them() -> Result {
     assert_eq!(output.status.code(), Some(0));
     Ok(())
 }
+
+#[test]
+fn change_that_was_cut_off_is_reported() -> Result {
+    let sandbox = Sandbox::new()?;
+    sandbox.write("plain", "x")?;
+    sandbox.ok("-k file:keys encrypt plain -o message")?;
+    sandbox.write(".message.envelock-rewrap", "cut off")?;
+    let output = sandbox.run("inspect message")?;
+    assert_eq!(output.status.code(), Some(0));
+    let errors = String::from_utf8(output.stderr)?;
+    assert!(errors.contains("`envelock rewrap message` finishes it"), "{errors}");
+    Ok(())
+}
