@@ -25,6 +25,9 @@ impl From<StartError> for Failure {
             StartError::OlderKeyring { .. } => {
                 "name the present key file by `-k`, not a backup of it".into()
             }
+            StartError::OtherKeyring { .. } => {
+                "name the keyring of the job by `-k`, or start a job in another directory".into()
+            }
             StartError::UndoRoom { .. } => {
                 "make room there, or start a job in another directory by `-d`: what is done is current there"
                     .into()
@@ -104,6 +107,11 @@ pub fn of_halt(halt: &Halt) -> (Exit, &'static str) {
         Halt::Budget(_) => (Exit::Halted, "raise it by `--set budget=N`, or go on by "),
         Halt::Keyring(_) => (Exit::CouldNotRun, "repair the keyring, then "),
         Halt::Records(_) => (Exit::CouldNotRun, "make room for the records, then "),
+        Halt::Spend { .. } => (Exit::Halted, "raise what may be spent, then "),
+        Halt::Gone { .. } | Halt::Missing { .. } => {
+            (Exit::Halted, "see that the source is mounted and whole, then ")
+        }
+        Halt::Counts => (Exit::Halted, "keep the directory, and report an error of this program; "),
         _ => (Exit::Halted, "repair the store, then "),
     }
 }

@@ -12,6 +12,11 @@ fn merge_refuses_a_missing_shard_and_adds_up_all() {
     let first = bench.json(0, &start("0/2", "job"));
     let missing = bench.run_to(3, &["job", "merge", "job"]);
     assert!(missing.stderr.contains("no complete report of shard 1"), "{}", missing.stderr);
+    assert!(
+        missing.stderr.ends_with("`envelock job resume job --shard 1/2`\n"),
+        "{}",
+        missing.stderr
+    );
     // The second part is done on another machine, in a directory of its own.
     let second = bench.json(0, &start("1/2", "other"));
     let report = "other/1-of-2.report.json";
@@ -174,6 +179,9 @@ fn environment_does_not_change_the_keyring_of_a_job() {
         ["-k", "file:p.keys", "key", "create", "payments", "--new-keyring", "--unprotected"];
     bench.run_to(0, &create);
     bench.run_to(4, &["job", "start", "dir:tree", "-d", "job", "--page", "5", "--set", "budget=5"]);
+    bench.run_to(0, &["-k", "file:p.keys", "key", "rotate", "payments"]);
+    let wrong = bench.run_to(6, &["-k", "file:p.keys", "job", "resume", "job"]);
+    assert!(wrong.stderr.contains("name the keyring of the job by `-k`"), "{}", wrong.stderr);
     let resume = ["--json", "job", "resume", "job", "--set", "budget=none"];
     let mut command = bench.command(&resume);
     let end = command.env("ENVELOCK_KEYRING", "file:p.keys").output().unwrap();
@@ -194,4 +202,15 @@ fn start_refuses_a_version_that_cannot_be_read() {
     let refused = bench.run_to(6, &["job", "start", "dir:tree"]);
     assert!(refused.stderr.contains("items under orders:1 cannot be rewrapped"));
     assert!(!bench.path("tree.job/job.json").exists());
+}
+
+#[test]
+fn undo_needs_no_settings_of_the_job() {
+    let bench = Bench::rotated(10);
+    bench.run_to(0, &["job", "start", "dir:tree", "-d", "job"]);
+    std::fs::write(bench.path("job/job.json"), "{").unwrap();
+    let refused = bench.run_to(7, &["job", "undo", "job"]);
+    assert!(refused.stderr.contains("`--source SOURCE`"), "{}", refused.stderr);
+    bench.run_to(0, &["job", "undo", "job", "--source", "dir:tree"]);
+    bench.check(1);
 }

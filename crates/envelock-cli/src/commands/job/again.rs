@@ -3,13 +3,13 @@
 use super::console::grouped;
 use super::parts::{Open, checkpoint, list, of_job};
 use super::run::{Run, shards};
-use super::settings::Settings;
+use super::settings::{Settings, open_keyring};
 use super::start::resume;
 use super::task::{Keys, keys};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::open_keyring::OpenKeyring;
-use crate::open_source::{OpenStore, absolute, open_source};
+use crate::open_source::{OpenStore, absolute, lasting_locator, open_source};
 use crate::output::{printable, shell_word};
 use crate::source_locator::SourceLocator;
 use clap::Args;
@@ -40,6 +40,9 @@ pub struct UndoJob {
     /// The directory of the job.
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
+    /// The source, if job.json is lost or damaged; `-k` then names the keyring.
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
     /// A limit, such as items-per-second=500.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -56,15 +59,17 @@ pub fn open(
     let mut store = open_source(&source, keyring.envelope())?;
     let mut earlier = None;
     let undo = settings.undoes.as_deref().map(undo_log).transpose()?;
-    if let (Some(undo), Some(of)) = (&undo, &settings.undoes) {
-        store = Box::new(Selection::new(store, &selection("undo log", of)?, undo.items().cloned()));
+    if let Some(undo) = &undo {
+        let id = undo.job().map_or("", String::as_str);
+        store = Box::new(Selection::new(store, &selection("undo log", id), undo.items().cloned()));
     }
     if let Some(of) = &settings.retries {
         earlier = Some(undo_log(of)?);
         let before = store.properties().name;
         let items = failures(of)?;
         let base = open_source(&source, keyring.envelope())?;
-        let chosen = Selection::new(base, &selection("failures", of)?, items);
+        let id = Settings::read(of)?.definition.id();
+        let chosen = Selection::new(base, &selection("failures", &id), items);
         // A retry of an undo names both.
         store = if undo.is_some() { named(chosen, before) } else { Box::new(chosen) };
     }
@@ -77,9 +82,8 @@ fn named(store: Selection<OpenStore>, before: String) -> OpenStore {
     Box::new(crate::open_source::Renamed { store, suffix: format!(" of {before}") })
 }
 
-fn selection(what: &str, directory: &Path) -> Result<String, Failure> {
-    let id = Settings::read(directory)?.definition.id();
-    Ok(format!("{what} of job {}", id.get(..16).unwrap_or(&id)))
+fn selection(what: &str, id: &str) -> String {
+    format!("{what} of job {}", id.get(..16).unwrap_or(id))
 }
 
 /// Reads the undo logs of all shards.
@@ -218,7 +222,7 @@ impl UndoJob {
     /// The job still runs, or an old header does not open any more.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         stopped_or_refuse(&self.directory, "undo")?;
-        if let Task::Reencrypt { .. } = Settings::read(&self.directory)?.definition.task {
+        if let Task::Reencrypt { .. } = self.settings(context, &self.directory)?.definition.task {
             let what = format!(
                 "the job in {} encrypted messages again, which cannot be undone: the old bodies are gone",
                 printable(&self.directory)
@@ -237,8 +241,27 @@ impl UndoJob {
         first
     }
 
+    /// Returns the settings of a job; if they cannot be read, those of its checkpoint and of this call.
+    fn settings(&self, context: &Context, of: &Path) -> Result<Settings, Failure> {
+        let (read, known) = (Settings::read(of), shards(of, ".checkpoint")?);
+        match (read, &self.source, known.first()) {
+            (Err(_), Some(source), Some((_, path))) => {
+                let (source, of_source) = context.config()?.source(source)?;
+                let (_, keyring) = open_keyring(context, of_source.as_deref())?;
+                let definition = checkpoint(path)?.definition().clone();
+                Ok(Settings::new(lasting_locator(&source)?, keyring, definition))
+            }
+            (Err(failure), None, Some(_)) => {
+                let next =
+                    format!("{}; an undo goes on without it by `--source SOURCE`", failure.next);
+                Err(Failure { next, ..failure })
+            }
+            (read, ..) => read,
+        }
+    }
+
     fn undo(&self, context: &Context, of: &Path) -> Result<(), Failure> {
-        let before = Settings::read(of)?;
+        let before = self.settings(context, of)?;
         let (directory, is_there) = directory_for(of, "undo")?;
         let log = undo_log(of)?;
         let all_or_fail = all_or_fail(of, &log);

@@ -248,7 +248,11 @@ fn total(store: &OpenStore) -> Result<u64, Failure> {
 fn command_line() -> String {
     let mut words: Vec<String> =
         std::env::args_os().skip(1).map(|word| shell_word(Path::new(&word))).collect();
-    if let Some(verb) = words.iter_mut().find(|word| *word == "plan") {
+    // An argument before the verb can be the same word.
+    let at = words
+        .windows(2)
+        .position(|pair| matches!(pair, [job, plan] if job == "job" && plan == "plan"));
+    if let Some(verb) = at.and_then(|at| words.get_mut(at + 1)) {
         *verb = "start".into();
     }
     format!("envelock {}", words.join(" "))

@@ -8,10 +8,10 @@ use super::run::{CONTROL, shards, tally_line};
 use super::settings::Settings;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::printable;
+use crate::output::{printable, shell_word};
 use clap::Args;
 use envelock_ops::drivers::Controls;
-use envelock_ops::{Checkpoint, Report, Shard, merge};
+use envelock_ops::{Checkpoint, MergeError, Report, Shard, merge};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -125,7 +125,18 @@ impl MergeReports {
                 reports.push(read_report(path)?);
             }
         }
-        let merged = merge(&reports)?;
+        let merged = merge(&reports).map_err(|error| {
+            let mut failure = Failure::from(error.clone());
+            if let (MergeError::Missing(index), Some(report), [directory]) =
+                (error, reports.first(), self.reports.as_slice())
+                && directory.is_dir()
+                && let Some(index) = index.first()
+            {
+                let (word, count) = (shell_word(directory), report.shard.count());
+                failure.next = format!("`envelock job resume {word} --shard {index}/{count}`");
+            }
+            failure
+        })?;
         let task = reports.first().map(|report| report.definition.task.clone());
         context.output().result(
             || {
@@ -154,11 +165,13 @@ impl MergeReports {
         }
         let items = tally.failed + tally.conflict + tally.partly;
         let what = format!("{} items are left", grouped(items));
-        Err(Failure::new(
-            Exit::ItemsLeft,
-            what,
-            "`envelock job retry DIRECTORY`, for each directory",
-        ))
+        let next = match self.reports.as_slice() {
+            [directory] if directory.is_dir() => {
+                format!("`envelock job retry {}`", shell_word(directory))
+            }
+            _ => "`envelock job retry DIRECTORY --other-directories`, for each directory".into(),
+        };
+        Err(Failure::new(Exit::ItemsLeft, what, next))
     }
 }
 
