@@ -186,7 +186,7 @@ fn engine(store: &dyn Store, operation: &dyn Operation, task: &Task) -> Result<(
     let now = SystemTime::UNIX_EPOCH.elapsed()?;
     let mut records = Undo::default();
     let start = Start::new(now, properties);
-    let mut job = Job::new(definition, Shard::WHOLE, 0, &start, operation)?;
+    let mut job = Job::new(definition, Shard::WHOLE, (&[], 0), &start, operation)?;
     let clock = Instant::now();
     loop {
         match job.next(now, operation) {

@@ -98,7 +98,7 @@ pub struct Adopted {
 pub enum CheckpointError {
     /// The check at the end is missing or does not belong to the rest.
     #[error(
-        "checkpoint is damaged: remove it, and the job starts again and finds what is done as current"
+        "checkpoint is damaged: remove it, and the job begins again and finds what is done in its undo log"
     )]
     Damaged,
     /// The checkpoint is not one of this version.

@@ -166,6 +166,13 @@ pub(crate) struct Limiter {
     concurrency: Concurrency,
     store: Breaker,
     keys: Breaker,
+    /// Whether a call for no item was the last that failed, of the store and of the keys. The next one that works ends
+    /// the outage, as an item does otherwise.
+    has_failed: [bool; 2],
+    /// A time of the caller's clock, and the same by the calendar.
+    calendar: (Duration, Duration),
+    /// When the job was last paused or its window closed: what is not called is not away.
+    closed_at: Duration,
 }
 
 impl Limiter {
@@ -186,6 +193,9 @@ impl Limiter {
             },
             store: Breaker::new(BackEnd::Store),
             keys: Breaker::new(BackEnd::Keys),
+            has_failed: [false; 2],
+            calendar: (Duration::ZERO, Duration::ZERO),
+            closed_at: Duration::ZERO,
         }
     }
 
@@ -238,22 +248,32 @@ impl Limiter {
         }
     }
 
+    pub(crate) fn set_calendar(&mut self, now: Duration, calendar: Duration) {
+        self.calendar = (now, calendar);
+    }
+
     /// Returns when to ask again, if the window is closed or the job paused.
-    fn is_open(&self, now: Duration) -> Result<(), Duration> {
+    pub(crate) fn is_open(&mut self, now: Duration) -> Result<(), Duration> {
         let Limits { closed_until, closes_at, items_per_second, .. } = self.limits;
-        let opens = Duration::from_secs(closed_until);
-        if now < opens {
-            return Err(opens);
-        }
+        let (at, calendar) = self.calendar;
+        let today = calendar.saturating_add(now.saturating_sub(at));
+        let opens_in = Duration::from_secs(closed_until).saturating_sub(today);
         let closes_at = closes_at.filter(|closes| *closes > closed_until);
-        let is_closed = closes_at.is_some_and(|closes| now >= Duration::from_secs(closes));
-        // The caller knows when it opens again.
-        let again = now + Duration::from_secs(1);
-        if is_closed || items_per_second == Some(0) { Err(again) } else { Ok(()) }
+        let is_closed = closes_at.is_some_and(|closes| today >= Duration::from_secs(closes));
+        let until = match opens_in {
+            // The caller knows when it opens again.
+            Duration::ZERO if is_closed || items_per_second == Some(0) => {
+                now + Duration::from_secs(1)
+            }
+            Duration::ZERO => return Ok(()),
+            opens_in => now.saturating_add(opens_in),
+        };
+        self.closed_at = now;
+        Err(until)
     }
 
     /// Lets a listing begin, or returns when to ask again.
-    pub(crate) fn begin_listing(&self, now: Duration) -> Result<(), Duration> {
+    pub(crate) fn begin_listing(&mut self, now: Duration) -> Result<(), Duration> {
         self.is_open(now)?;
         self.requests_ready(now)?;
         match self.store.passage(now) {
@@ -300,7 +320,40 @@ impl Limiter {
     /// Takes note of a listing or a probe of the store that failed.
     pub(crate) fn store_failed(&mut self, error: &StoreError, now: Duration) {
         self.store.open(error.to_string(), error.retry_after(), now);
+        self.has_failed[0] = true;
         self.concurrency.decrease();
+    }
+
+    /// Takes note of one that worked.
+    pub(crate) fn store_works(&mut self) {
+        if std::mem::take(&mut self.has_failed[0]) {
+            self.store = Breaker::new(BackEnd::Store);
+        }
+    }
+
+    /// Takes note of a call of the keys for no item that failed.
+    pub(crate) fn keys_failed(&mut self, error: &envelock::Error, now: Duration) {
+        let asked = match error {
+            envelock::Error::Backend(error) => error.retry_after(),
+            _ => None,
+        };
+        self.keys.open(error.to_string(), asked, now);
+        self.has_failed[1] = true;
+    }
+
+    /// Takes note of one that worked.
+    pub(crate) fn keys_work(&mut self) {
+        if std::mem::take(&mut self.has_failed[1]) {
+            self.keys = Breaker::new(BackEnd::Keys);
+        }
+    }
+
+    /// Lets a call of the keys for no item begin, or returns when to ask again.
+    pub(crate) fn keys_ready(&self, now: Duration) -> Result<(), Duration> {
+        match self.keys.passage(now) {
+            Passage::Wait(Some(until)) if self.has_failed[1] => Err(until),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the longer outage, while there is one.
@@ -312,7 +365,8 @@ impl Limiter {
     /// Returns the outage that has gone on for longer than the limits allow.
     pub(crate) fn endless_outage(&self, now: Duration) -> Option<&Outage> {
         let most = Duration::from_secs(self.limits.outage_seconds?);
-        self.outage().filter(|outage| now >= outage.since.saturating_add(most))
+        let since = |outage: &Outage| outage.since.max(self.closed_at);
+        self.outage().filter(|outage| now >= since(outage).saturating_add(most))
     }
 
     pub(crate) fn latency(&self) -> Latency {
@@ -385,6 +439,21 @@ mod tests {
         assert_eq!(limiter.concurrency(), 5);
         let latency = limiter.latency();
         assert_eq!((latency.p95.as_millis(), latency.baseline.as_millis()), (4, 4));
+    }
+
+    #[test]
+    fn windows_go_by_the_calendar_and_rates_by_the_clock() {
+        let window = Limits { closed_until: 1_000, closes_at: Some(1_100), ..Limits::default() };
+        let mut limiter = Limiter::new(Limits { items_per_second: Some(1), ..window });
+        limiter.set_calendar(50 * SECOND, 990 * SECOND);
+        assert_eq!(limiter.begin(51 * SECOND), Err(60 * SECOND));
+        assert!(limiter.begin(60 * SECOND).is_ok());
+        // The calendar is set back by an hour, and forth: the second item is due in one second all the same.
+        limiter.set_calendar(60 * SECOND, Duration::ZERO);
+        assert_eq!(limiter.begin(60 * SECOND), Err(1_060 * SECOND));
+        limiter.set_calendar(60 * SECOND, 1_001 * SECOND);
+        assert!(limiter.begin(61 * SECOND).is_ok());
+        assert!(limiter.begin(160 * SECOND).is_err(), "the window has closed");
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Census {
         let definition = Definition::new(store.properties().name, Task::Census { mode });
         let mut start = Start::new(now(), store.properties());
         start.limits.concurrency = self.concurrency;
-        let mut job = Job::new(definition, self.shard, 0, &start, operation)?;
+        let mut job = Job::new(definition, self.shard, (&[], 0), &start, operation)?;
         let mut console = Console::new(context.output(), stop_flag()?, None);
         let end = run(&mut job, self.concurrency, store, operation, &mut (), &mut console);
         console.finish();

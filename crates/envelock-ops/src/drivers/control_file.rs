@@ -11,6 +11,9 @@ use std::time::Duration;
 /// How often the file is read.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// How often the window is computed again.
+const RESOLVE_PERIOD: Duration = Duration::from_secs(60);
+
 /// A longer file is not one of controls.
 const MAX_LEN: u64 = 64 * 1024;
 
@@ -57,6 +60,7 @@ pub struct ControlFile {
     window: Option<Window>,
     stop_at_first: Option<u64>,
     read_at: Duration,
+    resolved_at: Duration,
     is_changed: bool,
     error: Option<String>,
 }
@@ -150,6 +154,7 @@ impl ControlFile {
             window: None,
             stop_at_first: None,
             read_at: now,
+            resolved_at: now,
             is_changed: true,
             error: None,
             path,
@@ -200,14 +205,20 @@ impl ControlFile {
         calendar(text, now).map(Some)
     }
 
-    /// Finds the next window when one has ended.
+    /// Finds the next window when one has ended, and each minute, since the clock can be set.
     fn follow_calendar(&mut self, now: Duration) {
-        if self.window.is_none_or(|window| now.as_secs() < window.closes_at) {
+        let is_over = |window: Window| now.as_secs() >= window.closes_at;
+        let is_due = now.abs_diff(self.resolved_at) >= RESOLVE_PERIOD;
+        if !self.window.is_some_and(|window| is_due || is_over(window)) {
             return;
         }
+        self.resolved_at = now;
         let text = self.controls.window.clone();
         match self.resolve(text.as_deref(), now) {
-            Ok(window) => (self.window, self.is_changed) = (window, true),
+            Ok(window) => {
+                self.is_changed |= window != self.window;
+                self.window = window;
+            }
             // The window that has ended stays, so that nothing begins.
             Err(why) => self.error = Some(why),
         }

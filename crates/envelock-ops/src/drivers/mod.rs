@@ -23,7 +23,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Where the records of a job are kept: its undo log, its checkpoint and its list of failures.
 pub trait Records {
@@ -102,14 +102,29 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 /// How long a driver waits, at most, before it asks its [`Control`] again.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Returns the time since 1970.
+/// Returns the time since 1970, by the calendar.
 fn now() -> Duration {
     // A clock before 1970 is one that was not set.
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
+/// A clock that begins with the time by the calendar, and is never set.
+#[derive(Clone, Copy)]
+struct Clock(Duration, Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Clock(now(), Instant::now())
+    }
+
+    fn now(self) -> Duration {
+        self.0 + self.1.elapsed()
+    }
+}
+
 /// Asks the caller what has changed.
-fn consult(job: &mut Job, control: &mut dyn Control) {
+fn consult(job: &mut Job, control: &mut dyn Control, clock: Clock) {
+    job.set_calendar(clock.now(), now());
     if control.is_stopped() {
         job.stop();
     }
@@ -125,7 +140,9 @@ fn run_work(
     store: &dyn Store,
     operation: &dyn Operation,
 ) -> (Box<Work>, Option<String>) {
-    let ran = catch_unwind(AssertUnwindSafe(|| work.run(store, operation, now)));
+    let began = Instant::now();
+    let run = || work.run(store, operation, || began.elapsed());
+    let ran = catch_unwind(AssertUnwindSafe(run));
     let message = |panic: Box<dyn Any + Send>| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));

@@ -1,6 +1,6 @@
 //! A driver with threads.
 
-use super::{Control, Records, TICK, consult, now, run_work};
+use super::{Clock, Control, Records, TICK, consult, run_work};
 use crate::job::{End, Job, Step};
 use crate::operation::Operation;
 use crate::store::Store;
@@ -13,7 +13,11 @@ use std::time::{Duration, Instant};
 /// Work that was run, and the text of its panic.
 type Ran = (Box<Work>, Option<String>);
 
-/// Runs a job to its end, on this thread and `threads` others.
+/// More threads wait for each other.
+const MOST_THREADS: u16 = 512;
+
+/// Runs a job to its end, on this thread and `threads` others, at most 512 and as many as the system starts. Without one,
+/// the work is done on this thread.
 pub fn run(
     job: &mut Job,
     threads: u16,
@@ -26,61 +30,64 @@ pub fn run(
     let (give_back, take_back) = channel::<Ran>();
     let take = &Mutex::new(take);
     thread::scope(move |scope| {
-        for _ in 0..threads.max(1) {
+        let spawn = |_: &u16| {
             let give_back = give_back.clone();
-            scope.spawn(move || work_off(take, &give_back, store, operation));
-        }
-        let end = drive(job, &give, &take_back, store, operation, records, control);
+            let run = move || work_off(take, &give_back, store, operation);
+            thread::Builder::new().spawn_scoped(scope, run).is_ok()
+        };
+        let started = (0..threads.clamp(1, MOST_THREADS)).take_while(spawn).count();
         // The threads end with the channel.
-        drop(give);
-        end
+        let give = (started > 0).then_some(give);
+        drive(job, give, &take_back, store, operation, records, control)
     })
 }
 
 fn drive(
     job: &mut Job,
-    give: &Sender<Box<Work>>,
+    give: Option<Sender<Box<Work>>>,
     take_back: &Receiver<Ran>,
     store: &dyn Store,
     operation: &dyn Operation,
     records: &mut dyn Records,
     control: &mut dyn Control,
 ) -> End {
+    let clock = Clock::start();
     let mut consulted: Option<Instant> = None;
     loop {
         if consulted.is_none_or(|at| at.elapsed() >= TICK) {
-            consult(job, control);
+            consult(job, control, clock);
             consulted = Some(Instant::now());
         }
-        match job.next(now(), operation) {
-            Step::List { after, most } => job.listed(store.list(after.as_ref(), most), now()),
-            Step::Scan(scan) => job.scanned(scan.run(store), now()),
-            Step::Work(work) => {
+        match job.next(clock.now(), operation) {
+            Step::List { after, most } => job.listed(store.list(after.as_ref(), most), clock.now()),
+            Step::Scan(scan) => job.scanned(scan.run(store), clock.now()),
+            Step::Work(work) => match &give {
                 // The threads outlive the sender.
-                let _ = give.send(work);
-            }
-            Step::Probe(probe) => job.probed(probe.run(store), now()),
+                Some(give) => drop(give.send(work)),
+                None => job.take_back(run_work(work, store, operation), clock.now()),
+            },
+            Step::Probe(probe) => job.probed(probe.run(store), clock.now()),
             Step::Append(batch) => job.appended(records.append(&batch)),
             Step::Save { failures_at, failures, checkpoint } => {
                 job.saved(records.save(failures_at, &failures, &checkpoint));
             }
             Step::Gate(stage) => job.decide(control.gate(&stage)),
             Step::Wait { until } => {
-                let most = until.map_or(TICK, |until| until.saturating_sub(now()).min(TICK));
-                wait(job, take_back, most);
+                let most = until.map_or(TICK, |until| until.saturating_sub(clock.now()).min(TICK));
+                wait(job, take_back, most, clock);
             }
             Step::Done(end) => return end,
         }
         while let Ok(ran) = take_back.try_recv() {
-            job.take_back(ran, now());
+            job.take_back(ran, clock.now());
         }
     }
 }
 
 /// Waits for work to be done, for a time.
-fn wait(job: &mut Job, take_back: &Receiver<Ran>, most: Duration) {
+fn wait(job: &mut Job, take_back: &Receiver<Ran>, most: Duration, clock: Clock) {
     match take_back.recv_timeout(most) {
-        Ok(ran) => job.take_back(ran, now()),
+        Ok(ran) => job.take_back(ran, clock.now()),
         Err(RecvTimeoutError::Timeout) => {}
         Err(RecvTimeoutError::Disconnected) => thread::sleep(most),
     }

@@ -1,6 +1,6 @@
 //! A driver for the runtime of `tokio`.
 
-use super::{Control, Records, TICK, consult, now, run_work};
+use super::{Clock, Control, Records, TICK, consult, run_work};
 use crate::job::{End, Job, Step};
 use crate::operation::Operation;
 use crate::store::Store;
@@ -27,22 +27,23 @@ pub async fn run_async(
     control: &mut (dyn Control + Send),
 ) -> End {
     let mut out: JoinSet<Ran> = JoinSet::new();
+    let clock = Clock::start();
     let mut consulted: Option<Instant> = None;
     loop {
         if consulted.is_none_or(|at| at.elapsed() >= TICK) {
-            consult(job, control);
+            consult(job, control, clock);
             consulted = Some(Instant::now());
         }
-        match job.next(now(), &*operation) {
+        match job.next(clock.now(), &*operation) {
             Step::List { after, most } => {
                 let store = store.clone();
                 let listed = spawn_blocking(move || store.list(after.as_ref(), most)).await;
-                job.listed(joined(listed), now());
+                job.listed(joined(listed), clock.now());
             }
             Step::Scan(scan) => {
                 let store = store.clone();
                 let scanned = spawn_blocking(move || scan.run(&*store)).await;
-                job.scanned(joined(scanned), now());
+                job.scanned(joined(scanned), clock.now());
             }
             Step::Work(work) => {
                 let (store, operation) = (store.clone(), operation.clone());
@@ -51,7 +52,7 @@ pub async fn run_async(
             Step::Probe(probe) => {
                 let store = store.clone();
                 let probed = spawn_blocking(move || probe.run(&*store)).await;
-                job.probed(joined(probed), now());
+                job.probed(joined(probed), clock.now());
             }
             Step::Append(batch) => job.appended(records.append(&batch)),
             Step::Save { failures_at, failures, checkpoint } => {
@@ -59,23 +60,23 @@ pub async fn run_async(
             }
             Step::Gate(stage) => job.decide(control.gate(&stage)),
             Step::Wait { until } => {
-                let most = until.map_or(TICK, |until| until.saturating_sub(now()).min(TICK));
-                wait(job, &mut out, most).await;
+                let most = until.map_or(TICK, |until| until.saturating_sub(clock.now()).min(TICK));
+                wait(job, &mut out, most, clock).await;
             }
             Step::Done(end) => return end,
         }
         while let Some(ran) = out.try_join_next() {
-            job.take_back(joined(ran), now());
+            job.take_back(joined(ran), clock.now());
         }
     }
 }
 
 /// Waits for work to be done, for a time.
-async fn wait(job: &mut Job, out: &mut JoinSet<Ran>, most: Duration) {
+async fn wait(job: &mut Job, out: &mut JoinSet<Ran>, most: Duration, clock: Clock) {
     if out.is_empty() {
         tokio::time::sleep(most).await;
     } else if let Ok(Some(ran)) = timeout(most, out.join_next()).await {
-        job.take_back(joined(ran), now());
+        job.take_back(joined(ran), clock.now());
     }
 }
 

@@ -171,7 +171,11 @@ impl WorkDirectory {
             None => self.log_start.len() as u64,
         };
         let job = match self.checkpoint()? {
-            None => Job::new(self.definition.clone(), self.shard, undo_len, start, operation)?,
+            None => {
+                let records = self.undo_from(self.log_start.len() as u64)?;
+                let undo = (records.as_slice(), undo_len);
+                Job::new(self.definition.clone(), self.shard, undo, start, operation)?
+            }
             Some(checkpoint) => self.resume(checkpoint, undo_len, start, operation)?,
         };
         if self.undo.is_none() {
@@ -192,14 +196,20 @@ impl WorkDirectory {
         if self.adopts {
             checkpoint = checkpoint.adopt(&self.definition, start, operation)?;
         }
-        let mut tail = Vec::new();
-        if let Some(undo) = &mut self.undo {
-            let from = SeekFrom::Start(checkpoint.undo_bytes());
-            let read = undo.seek(from).and_then(|_| undo.read_to_end(&mut tail));
-            read.map_err(failed("read", &self.path))?;
-        }
+        let tail = self.undo_from(checkpoint.undo_bytes())?;
         let undo = (tail.as_slice(), undo_len);
         Ok(Job::resume(&self.definition, self.shard, checkpoint, undo, start, operation)?)
+    }
+
+    /// Reads the undo log from an offset on.
+    fn undo_from(&mut self, offset: u64) -> Result<Vec<u8>, WorkDirectoryError> {
+        let mut records = Vec::new();
+        if let Some(undo) = &mut self.undo {
+            let read = undo.seek(SeekFrom::Start(offset));
+            let read = read.and_then(|_| undo.read_to_end(&mut records));
+            read.map_err(failed("read", &self.path))?;
+        }
+        Ok(records)
     }
 
     /// Returns the checkpoint, if there is one.

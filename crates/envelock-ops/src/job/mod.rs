@@ -31,9 +31,6 @@ use std::time::Duration;
 /// Fewer items prove nothing about a rate, whatever their number of failures.
 const LEAST_ITEMS: u64 = 10;
 
-/// How often a listing or a probe is tried.
-const TRIES: u8 = 5;
-
 /// One shard of a job.
 ///
 /// A driver calls [`next`](Self::next), does what the [`Step`] says, and feeds the result back; see
@@ -57,7 +54,6 @@ pub struct Job {
     undo_len: u64,
     /// Whether the store was seen to compare before it replaces.
     is_probed: bool,
-    tries: u8,
     /// An item with which every back end worked.
     witness: Option<ItemKey>,
     /// Items that were tried and failed in this run: a run that follows a halt starts at 0.
@@ -87,8 +83,9 @@ impl Job {
             _ if self.is_ending() && self.phase != Phase::Save && self.page.is_idle() => {
                 if self.has_calls_to_save() { self.save(now) } else { self.end(now) }
             }
-            Phase::List => match self.check_targets(operation) {
-                Ok(()) => self.list(now, operation),
+            Phase::List => match self.check_targets(operation, now) {
+                Ok(None) => self.list(now, operation),
+                Ok(until) => Step::Wait { until },
                 Err(halt) => {
                     self.halt = Some(halt);
                     self.end(now)
@@ -109,6 +106,12 @@ impl Job {
     /// Changes the limits, from now on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limiter.set(limits);
+    }
+
+    /// Takes note of the time by the calendar at `now`, both since 1970. Windows go by it. Without this call, `now` is
+    /// by the calendar; where it is not set back with it, rates and outages are not either.
+    pub fn set_calendar(&mut self, now: Duration, calendar: Duration) {
+        self.limiter.set_calendar(now, calendar);
     }
 
     /// Ends the job as soon as no work is out. A later run resumes it.
@@ -162,13 +165,45 @@ impl Job {
         is_due
     }
 
-    fn check_targets(&mut self, operation: &dyn Operation) -> Result<(), Halt> {
-        let targets = operation.targets().map_err(Halt::Keyring)?;
+    /// Checks what the keyring wraps under, or returns when to do so again.
+    fn check_targets(
+        &mut self,
+        operation: &dyn Operation,
+        now: Duration,
+    ) -> Result<Option<Duration>, Halt> {
+        if let Err(until) = self.limiter.keys_ready(now) {
+            return Ok(Some(until));
+        }
+        let targets = match operation.targets() {
+            Err(error) if error.is_retryable() => {
+                self.limiter.keys_failed(&error, now);
+                return self.check_outage(now).map_or(Ok(Some(now)), Err);
+            }
+            targets => targets.map_err(Halt::Keyring)?,
+        };
+        self.limiter.keys_work();
         if let Some(missing) = start::missing_target(&self.state.definition, &targets) {
             return Err(Halt::Target(missing));
         }
         self.state.targets_changed |= targets != self.state.targets;
-        Ok(())
+        Ok(None)
+    }
+
+    /// Returns the outage that is longer than the limits allow.
+    fn check_outage(&self, now: Duration) -> Option<Halt> {
+        let outage = self.limiter.endless_outage(now)?.clone();
+        let seconds = now.saturating_sub(outage.since).as_secs();
+        Some(Halt::Outage { outage, seconds })
+    }
+
+    /// Takes a call of the store for no item that failed. It is made again later, unless that is of no use.
+    fn store_failed(&mut self, error: StoreError, now: Duration, halt: fn(StoreError) -> Halt) {
+        if !error.is_retryable() {
+            self.halt = Some(halt(error));
+            return;
+        }
+        self.limiter.store_failed(&error, now);
+        self.halt = self.halt.take().or(self.check_outage(now));
     }
 
     /// Takes the result of [`Step::Probe`].
@@ -176,16 +211,9 @@ impl Job {
         match probed {
             Ok(Replaced::Conflict | Replaced::Gone) => self.is_probed = true,
             Ok(Replaced::Done | Replaced::NoRoom) => self.halt = Some(Halt::NoCompareAndSwap),
-            Err(error) => {
-                self.tries += 1;
-                if error.is_retryable() && self.tries < TRIES {
-                    self.limiter.store_failed(&error, now);
-                    return;
-                }
-                self.halt = Some(Halt::Probe(error));
-            }
+            Err(error) => return self.store_failed(error, now, Halt::Probe),
         }
-        self.tries = 0;
+        self.limiter.store_works();
     }
 
     /// Takes the result of [`Step::Append`]: the length of the undo log.

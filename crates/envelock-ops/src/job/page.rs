@@ -150,6 +150,9 @@ impl Job {
             Passage::Wait(until) => Some(Step::Wait { until }),
             Passage::Probe(back_end) => {
                 let item = Listed { key: self.witness.clone()?, bytes: None };
+                if let Err(until) = self.limiter.is_open(now) {
+                    return Some(Step::Wait { until: Some(until) });
+                }
                 self.page.out += 1;
                 self.limiter.probes(now);
                 let mut work = Work::new(item, false);
@@ -219,10 +222,7 @@ impl Job {
         let (store, keys) = work.signs();
         let works = matches!((&store, &keys), (Sign::Works, Sign::Works));
         self.limiter.saw(store, keys, now);
-        if let Some(outage) = self.limiter.endless_outage(now).cloned() {
-            let seconds = now.saturating_sub(outage.since).as_secs();
-            self.halt.get_or_insert(Halt::Outage { outage, seconds });
-        }
+        self.halt = self.halt.take().or(self.check_outage(now));
         if work.witness_of.is_some() {
             if matches!(work.state, State::Finished(Finding::Outcome(Outcome::Gone))) {
                 self.witness = None;

@@ -1,7 +1,7 @@
 //! Listings: pages of items, and pages of headers that are counted while they are listed.
 
 use super::page::PageWork;
-use super::{Halt, Job, Phase, Step, TRIES};
+use super::{Halt, Job, Phase, Step};
 use crate::breaker::Sign;
 use crate::calls::Calls;
 use crate::census::LabelCounts;
@@ -146,6 +146,7 @@ impl Job {
             Ok(Found::Counted(counts)) => counts,
         };
         self.was_listed(now);
+        self.limiter.store_works();
         if counts.last.is_none() && !counts.is_last {
             self.halt = Some(Halt::NoProgress);
             return;
@@ -164,25 +165,16 @@ impl Job {
         let call = Calls { lists: 1, ..Calls::default() };
         self.state.calls = self.state.calls.plus(call);
         self.limiter.charge(call, 0, now);
-        self.tries = 0;
     }
 
     /// Takes the result of [`Step::List`].
     pub fn listed(&mut self, page: Result<Page, StoreError>, now: Duration) {
-        let tries = self.tries;
         self.was_listed(now);
         let page = match page {
             Ok(page) => page,
-            Err(error) => {
-                self.tries = tries + 1;
-                if error.is_retryable() && self.tries < TRIES {
-                    self.limiter.store_failed(&error, now);
-                } else {
-                    self.halt = Some(Halt::Listing(error));
-                }
-                return;
-            }
+            Err(error) => return self.store_failed(error, now, Halt::Listing),
         };
+        self.limiter.store_works();
         let mut before = self.state.after.as_ref();
         for item in &page.items {
             if before.is_some_and(|before| *before >= item.key) {

@@ -158,8 +158,8 @@ pub enum StartError {
 impl Job {
     /// Begins one shard of a job.
     ///
-    /// `undo_len` is the length of its undo log, which may have records of an earlier run whose checkpoint was lost.
-    /// Their items count as current.
+    /// `undo` is the records of its undo log and the length of it: an earlier run whose checkpoint was lost may have left
+    /// some. Items that have their new header count as changed. A new log is `(&[], len)`.
     ///
     /// # Errors
     ///
@@ -167,18 +167,19 @@ impl Job {
     pub fn new(
         definition: Definition,
         shard: Shard,
-        undo_len: u64,
+        undo: (&[u8], u64),
         start: &Start<'_>,
         operation: &dyn Operation,
     ) -> Result<Self, StartError> {
+        let (records, undo_len) = undo;
         check(&definition, start, operation)?;
         let mut state = Checkpoint::new(definition, shard, start.now.as_secs());
         state.targets = operation.targets()?;
         if !state.definition.dry_run {
-            state.undo_bytes = undo_len;
+            state.undo_bytes = undo_len.saturating_sub(records.len() as u64);
         }
         // The first checkpoint comes before the first item, so that a crash in the first page is counted exactly.
-        Ok(Job::with_state(state, UndoIndex::default(), undo_len, start))
+        Ok(Job::with_state(state, UndoIndex::tail(records), undo_len, start))
     }
 
     /// Resumes one shard of a job from its checkpoint.
@@ -244,7 +245,6 @@ impl Job {
             failures: Vec::new(),
             undo_len,
             is_probed: false,
-            tries: 0,
             witness: None,
             run_items: 0,
             run_failures: 0,

@@ -37,7 +37,8 @@ pub enum Layout {
     },
 }
 
-/// The messages in a directory tree, each under its path below the root. Symbolic links are not followed.
+/// The messages in a directory tree, each under its path below the root. Symbolic links are not followed, and the files
+/// that jobs leave in their directories are not listed. A directory without permission to read it is an item that fails.
 ///
 /// A header is replaced as by [`envelock::file::rewrap`]: in place with a journal, or by a copy that is renamed if its
 /// length changes. A directory `.*.envelock-partial` is not listed, such as the scratch directory of a test. The modification time of the file changes, so that backups find it. Writers that do not use the
@@ -109,7 +110,7 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
                 page.is_last = true;
                 break;
             };
-            if !self.is_item(&path) {
+            if !self.is_item(&path) && !path.ends_with(b"/") {
                 continue;
             }
             let long = || io::Error::other("a path has more than 4,096 bytes");
@@ -154,6 +155,10 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
     }
 
     fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        if item.as_bytes().ends_with(b"/") {
+            let why = "directory could not be listed: make it readable, then run another job";
+            return Err(StoreError::broken(why));
+        }
         let path = self.path(item)?;
         let header = match MessageFile::open(&path) {
             Ok(message) => message.header().to_vec(),

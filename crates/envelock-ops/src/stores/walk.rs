@@ -51,13 +51,23 @@ impl Walk {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.is_empty() => {
                 return Ok(());
             }
+            // It was listed as unreadable.
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && after == directory
+                    && !after.is_empty() =>
+            {
+                return Ok(());
+            }
             read => read.map_err(|error| named(&path, error))?,
         };
-        let mut entries = Vec::new();
+        let (mut entries, mut has_job) = (Vec::new(), false);
         for entry in read {
             let entry = entry.map_err(|error| named(&path, error))?;
             let kind = entry.file_type().map_err(|error| named(&path, error))?;
             let name = entry.file_name().into_vec();
+            // The files of a job are no messages.
+            has_job |= name.ends_with(b".lock") && job_file(&name) == Some("lock");
             let mut below = [directory, &name].concat();
             if kind.is_dir() {
                 if is_reserved(&name) {
@@ -72,22 +82,44 @@ impl Walk {
                 entries.push(Entry(below));
             }
         }
+        if has_job {
+            let name =
+                |Entry(path): &Entry| path.get(directory.len()..).and_then(job_file).is_none();
+            entries.retain(name);
+        }
         entries.sort_unstable();
         self.levels.push(entries.into_iter());
         Ok(())
     }
 
-    /// Returns the next file.
+    /// Returns the next file, or the next directory that cannot be read, with a slash at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         while let Some(level) = self.levels.last_mut() {
             match level.next() {
                 None => drop(self.levels.pop()),
-                Some(Entry(path)) if path.ends_with(b"/") => self.enter(&path, &[])?,
+                Some(Entry(path)) if path.ends_with(b"/") => match self.enter(&path, &[]) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        return Ok(Some(path));
+                    }
+                    entered => entered?,
+                },
                 Some(Entry(path)) => return Ok(Some(path)),
             }
         }
         Ok(None)
     }
+}
+
+/// Returns what follows the shard in the name of a file of a job, or the name itself for a file of all shards.
+fn job_file(name: &[u8]) -> Option<&str> {
+    let name = std::str::from_utf8(name).ok()?;
+    if name.starts_with("job.json") || name.starts_with("job.control") {
+        return Some(name);
+    }
+    let (shard, end) = name.split_once('.')?;
+    let (index, count) = shard.split_once("-of-")?;
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    (is_number(index) && is_number(count)).then_some(end)
 }
 
 /// Names the directory in the text of an error.

@@ -60,7 +60,7 @@ pub fn open(
 ) -> Result<Job, StartError> {
     let undo_len = records.undo.len() as u64;
     let Some(bytes) = &records.checkpoint else {
-        return Job::new(definition.clone(), shard, undo_len, start, operation);
+        return Job::new(definition.clone(), shard, (&records.undo, undo_len), start, operation);
     };
     let checkpoint = Checkpoint::read(bytes).unwrap();
     let tail = records.undo.get(checkpoint.undo_bytes() as usize..).unwrap_or_default();

@@ -138,6 +138,27 @@ fn windows_are_followed_without_a_change_of_the_file() {
     assert!(begun.values().max().unwrap() >= &120, "{begun:?}");
 }
 
+#[test]
+fn window_is_computed_again_each_minute_so_that_a_clock_can_be_set_back() {
+    // The first hour of each day.
+    let calendar: Calendar = Box::new(|_, now| {
+        let day = now.as_secs() / 86_400 * 86_400;
+        let opens_at = if now.as_secs() < day + 3_600 { day } else { day + 86_400 };
+        Ok(Window { opens_at, closes_at: opens_at + 3_600 })
+    });
+    let (_directory, path, mut file) = file(Some(calendar));
+    Controls { window: Some("x".into()), ..Controls::default() }.write(&path).unwrap();
+    let day = Duration::from_secs(86_400);
+    let midnight = Duration::from_secs(NOW.as_secs() / 86_400 * 86_400) + day;
+    file.poll(midnight + 2 * 3_600 * SECOND);
+    assert_eq!(file.changed().unwrap().closed_until, (midnight + day).as_secs());
+    let set_back = midnight + 60 * SECOND;
+    file.poll(set_back);
+    assert_eq!(file.changed().unwrap().closed_until, midnight.as_secs());
+    file.poll(set_back + 60 * SECOND);
+    assert!(file.changed().is_none());
+}
+
 struct Tree {
     _directory: tempfile::TempDir,
     work: std::path::PathBuf,
@@ -267,7 +288,7 @@ fn adopted_job_with_another_sample_begins_again_and_loses_no_item() {
     let dry = Definition { dry_run: true, ..definition.clone() };
     let keys = EnvelopeOperation::new(Envelope::new(tree.keyring.clone()), Task::rewrap());
     let (planned, fresh) = (Start::new(NOW, tree.store.properties()), stale(50).1);
-    let mut job = Job::new(dry, Shard::WHOLE, 0, &planned, &keys).unwrap();
+    let mut job = Job::new(dry, Shard::WHOLE, (&[], 0), &planned, &keys).unwrap();
     let planned = finished(run(&mut job, &fresh, &keys, &mut (), &mut NOW.clone()));
     let sample = planned.strata.unwrap().sample(&definition.stages[0]);
     let sampled = Definition { sample, failure_limit: limit, ..definition };

@@ -5,8 +5,8 @@ use envelock::{Aad, Envelope, MemoryKeyring, Timestamp, inspect};
 use envelock_ops::drivers::{self, WorkDirectory, WorkDirectoryError};
 use envelock_ops::stores::{Directory, Layout, Selection};
 use envelock_ops::{
-    Cause, Definition, End, EnvelopeOperation, ItemKey, Limits, Page, Replaced, Shard, Start,
-    StartError, Step, Store, Task, UndoIndex,
+    Cause, Definition, End, EnvelopeOperation, FailureLimit, ItemKey, Limits, Page, Replaced,
+    Shard, Start, StartError, Step, Store, Task, UndoIndex,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -446,4 +446,93 @@ fn mount_point_without_its_file_system_is_another_source() {
     let report = finished(common::run(&mut adopted, &copy, &keys, &mut records, &mut NOW.clone()));
     assert_eq!((report.tally.changed, report.adopted.len()), (20, 1));
     check_tree(&Layout::Inline, &bodies, 2);
+}
+
+fn names_of(store: &Directory<Keyring>, most: usize) -> Vec<String> {
+    let (mut names, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.list(after.as_ref(), most).unwrap();
+        names.extend(page.items.iter().map(|item| item.key.to_string()));
+        after = page.items.last().map(|item| item.key.clone());
+        if page.is_last {
+            return names;
+        }
+    }
+}
+
+#[test]
+fn files_of_a_job_are_not_listed_and_others_beside_them_are() {
+    let directory = scratch();
+    let root = directory.path();
+    let bodies = write_tree(root, &Layout::Inline, 3);
+    for of_user in ["1/0-of-1.undo", "job.json", "z.lock"] {
+        fs::write(root.join(of_user), "text").unwrap();
+    }
+    let expected =
+        ["0/message-0", "1/0-of-1.undo", "1/message-1", "2/message-2", "job.json", "z.lock"];
+    assert_eq!(names_of(&store(root, &Layout::Inline), 100), expected);
+    let work = root.join("orders.job");
+    let report = run(root, &Layout::Inline, &work, 1);
+    assert_eq!((report.tally.changed, report.tally.listed), (3, 6), "{}", report.tally);
+    for of_job in ["job.json", "job.control", "job.control.17.new", "9-of-12.report.json"] {
+        fs::write(work.join(of_job), "text").unwrap();
+    }
+    fs::write(work.join("a message"), "text").unwrap();
+    let expected = [&expected[..5], &["orders.job/a message", "z.lock"]].concat();
+    for most in [1, 2, 100] {
+        let fresh = store(root, &Layout::Inline);
+        assert_eq!(names_of(&fresh, most), expected);
+    }
+    // A listing that begins behind the lock.
+    let after = ItemKey::new("orders.job/0-of-1.lock").unwrap();
+    let rest = store(root, &Layout::Inline).list(Some(&after), 100).unwrap();
+    assert_eq!(rest.items.len(), 2, "{:?}", rest.items);
+    check_tree(&Layout::Inline, &bodies, 2);
+}
+
+#[test]
+fn directory_that_cannot_be_read_is_an_item_that_fails() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::process::CommandExt as _;
+    let directory = scratch();
+    let root = directory.path().join("orders");
+    write_tree(&root, &Layout::Inline, 20);
+    let closed = root.join("5/lost+found");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    if fs::read_dir(&closed).is_ok() {
+        // The superuser can read it.
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let name = "directories::directory_that_cannot_be_read_is_an_item_that_fails";
+        child.args(["--exact", name]).uid(65_534).gid(65_534);
+        assert!(child.status().unwrap().success());
+        return;
+    }
+    for page in [1, 100] {
+        let work = directory.path().join(format!("job-{page}"));
+        let limit = FailureLimit { millionths: 900_000, ..FailureLimit::default() };
+        let store = store(&root, &Layout::Inline);
+        let definition = Definition {
+            page,
+            failure_limit: limit,
+            ..Definition::new(store.properties().name, Task::rewrap())
+        };
+        let keys = EnvelopeOperation::new(Envelope::new(keys(2)), Task::rewrap());
+        let mut records = WorkDirectory::open(&work, definition, Shard::WHOLE).unwrap();
+        let mut job = records.job(&Start::new(NOW, store.properties()), &keys).unwrap();
+        let end = common::run(&mut job, &store, &keys, &mut records, &mut NOW.clone());
+        let tally = finished(end).tally;
+        assert_eq!((tally.listed, tally.failed, tally.conflict), (21, 1, 0), "{tally}");
+        let failures = fs::read_to_string(work.join("0-of-1.failures.jsonl")).unwrap();
+        assert!(failures.contains("5/lost+found/") && failures.contains("readable"), "{failures}");
+        // Wherever a listing begins again.
+        let fresh = || crate::directories::store(&root, &Layout::Inline);
+        let all = names_of(&fresh(), 1);
+        assert_eq!(all.len(), 21);
+        for (at, name) in all.iter().enumerate() {
+            let rest = fresh().list(ItemKey::new(name.as_str()).as_ref(), 100).unwrap();
+            assert_eq!(rest.items.len(), 20 - at, "after {name}");
+        }
+    }
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
 }

@@ -64,7 +64,7 @@ fn dry_run_writes_nothing_and_knows_the_length_of_the_undo_log() {
     let keys = keys(&keyring);
     let dry = Definition { dry_run: true, stages: stages(), ..definition() };
     let start = Start::new(NOW, ReadOnly(&store).properties());
-    let mut job = Job::new(dry, Shard::WHOLE, 0, &start, &keys).unwrap();
+    let mut job = Job::new(dry, Shard::WHOLE, (&[], 0), &start, &keys).unwrap();
     let end = run(&mut job, &ReadOnly(&store), &keys, &mut NoRecords, &mut NOW.clone());
     let planned = finished(end);
     assert_eq!((planned.tally.listed, planned.tally.changed), (10, 10));
@@ -123,7 +123,7 @@ fn log_that_cannot_be_written_halts_before_anything_is_replaced() {
     let (keyring, store) = stale(5);
     let (keys, first) = (keys(&keyring), store.headers());
     let start = Start::new(NOW, store.properties());
-    let mut job = Job::new(definition(), Shard::WHOLE, 0, &start, &keys).unwrap();
+    let mut job = Job::new(definition(), Shard::WHOLE, (&[], 0), &start, &keys).unwrap();
     let mut full = Full(MemoryRecords::default());
     let end = run(&mut job, &store, &keys, &mut full, &mut NOW.clone());
     assert!(matches!(end, End::Halted { why: Halt::Records(_), .. }), "{end:?}");
@@ -242,7 +242,7 @@ fn run_over_current(items: u64, cut_off: u64, definition: &Definition) -> End {
     let store: MemoryStore = (0..items).map(|number| (key(number), message(number))).collect();
     let keys = EnvelopeOperation::new(envelope, definition.task.clone());
     let start = Start::new(NOW, store.properties());
-    let mut job = Job::new(definition.clone(), Shard::WHOLE, 0, &start, &keys).unwrap();
+    let mut job = Job::new(definition.clone(), Shard::WHOLE, (&[], 0), &start, &keys).unwrap();
     run(&mut job, &store, &keys, &mut MemoryRecords::default(), &mut NOW.clone())
 }
 
@@ -328,10 +328,21 @@ fn last_page_that_is_not_saved_is_not_complete() {
     let (keyring, store) = stale(4);
     let keys = keys(&keyring);
     let start = Start::new(NOW, store.properties());
-    let mut job = Job::new(definition(), Shard::WHOLE, 0, &start, &keys).unwrap();
+    let mut job = Job::new(definition(), Shard::WHOLE, (&[], 0), &start, &keys).unwrap();
     let end = run(&mut job, &store, &keys, &mut FailsAt(2), &mut NOW.clone());
     let End::Halted { why: Halt::Records(_), report } = end else { panic!("{end:?}") };
     assert_eq!((report.is_complete, report.tally.changed), (false, 4));
+}
+
+#[test]
+fn more_threads_than_the_system_starts_are_no_error() {
+    let (keyring, store) = stale(20);
+    let keys = keys(&keyring);
+    let start = Start::new(NOW, store.properties());
+    let mut job = Job::new(definition(), Shard::WHOLE, (&[], 0), &start, &keys).unwrap();
+    let mut records = MemoryRecords::default();
+    let end = drivers::run(&mut job, u16::MAX, &store, &keys, &mut records, &mut ());
+    assert_eq!(finished(end).tally.changed, 20);
 }
 
 #[test]
@@ -377,13 +388,13 @@ fn stop_and_resume_count_each_item_once() {
 }
 
 #[test]
-fn lost_checkpoint_changes_only_what_is_current_and_a_lost_undo_log_only_the_restore() {
+fn lost_checkpoint_changes_no_count_and_a_lost_undo_log_only_the_restore() {
     let (keyring, store) = stale(10);
     let (keys, mut records) = (keys(&keyring), MemoryRecords::default());
     finished(run_to_end(&definition(), &store, &keys, &mut records));
     records.checkpoint = None;
     let report = finished(run_to_end(&definition(), &store, &keys, &mut records));
-    assert_eq!((report.tally.changed, report.tally.current), (0, 10));
+    assert_eq!((report.tally.changed, report.tally.current), (10, 0));
 
     let (keyring, store) = stale(10);
     let keys = crate::engine::keys(&keyring);
@@ -421,7 +432,7 @@ fn shards_divide_the_items_and_their_reports_merge() {
     for index in 0..3 {
         let shard = Shard::new(index, 3).unwrap();
         let start = Start::new(NOW, store.properties());
-        let mut job = Job::new(definition(), shard, 0, &start, &keys).unwrap();
+        let mut job = Job::new(definition(), shard, (&[], 0), &start, &keys).unwrap();
         let end = run(&mut job, &store, &keys, &mut MemoryRecords::default(), &mut NOW.clone());
         reports.push(finished(end));
     }
@@ -431,7 +442,7 @@ fn shards_divide_the_items_and_their_reports_merge() {
     assert_eq!((merged.tally.changed, merged.tally.listed), (60, 60));
     let other = Definition { seed: 1, ..definition() };
     let start = Start::new(NOW, store.properties());
-    let mut job = Job::new(other, Shard::WHOLE, 0, &start, &keys).unwrap();
+    let mut job = Job::new(other, Shard::WHOLE, (&[], 0), &start, &keys).unwrap();
     let end = run(&mut job, &store, &keys, &mut MemoryRecords::default(), &mut NOW.clone());
     reports.push(finished(end));
     assert!(matches!(merge(&reports), Err(MergeError::OtherJob { .. })));
@@ -445,7 +456,7 @@ fn two_jobs_at_once_change_each_item_once() {
         let run = || {
             let start = Start::new(NOW, store.properties());
             let definition = Definition { page: 25, ..definition() };
-            let mut job = Job::new(definition, Shard::WHOLE, 0, &start, &keys).unwrap();
+            let mut job = Job::new(definition, Shard::WHOLE, (&[], 0), &start, &keys).unwrap();
             let mut records = MemoryRecords::default();
             finished(drivers::run(&mut job, 2, &store, &keys, &mut records, &mut ()))
         };

@@ -2,11 +2,12 @@
 
 use crate::common::{MemoryRecords, NOW, finished, key, open, run, run_to_end, stale};
 use envelock::{BackendError, Envelope, Error, SlotLabel};
+use envelock_ops::drivers::Records as _;
 use envelock_ops::stores::MemoryStore;
 use envelock_ops::{
     BackEnd, Definition, End, EnvelopeOperation, Expected, FailureLimit, Halt, Item, ItemKey,
-    Limits, Operation, Page, Properties, Replaced, Shard, Start, Store, StoreError, StoredHeader,
-    Task, Verdict, VersionName,
+    Limits, Operation, Page, Properties, Replaced, Shard, Start, Step, Store, StoreError,
+    StoredHeader, Task, Verdict, VersionName,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -176,4 +177,121 @@ fn outage_is_reported_while_it_lasts() {
     let outage = job.outage().unwrap();
     assert_eq!((outage.back_end, outage.since), (BackEnd::Store, NOW));
     assert!(outage.why.contains("timed out"));
+}
+
+/// A store whose listings, or keys whose primaries, are away until a number of calls.
+struct AwayUntil<T>(T, AtomicU32, u32);
+
+impl<T> AwayUntil<T> {
+    fn is_away(&self) -> bool {
+        self.1.fetch_add(1, Ordering::Relaxed) < self.2
+    }
+}
+
+impl Store for AwayUntil<&MemoryStore> {
+    fn properties(&self) -> Properties {
+        self.0.properties()
+    }
+    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+        match self.is_away() {
+            true => Err(StoreError::unavailable("timed out")),
+            false => self.0.list(after, most),
+        }
+    }
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        self.0.read(item)
+    }
+    fn replace(
+        &self,
+        item: &ItemKey,
+        old: Expected<'_>,
+        new: &[u8],
+    ) -> Result<Replaced, StoreError> {
+        self.0.replace(item, old, new)
+    }
+}
+
+impl<O: Operation> Operation for AwayUntil<O> {
+    fn apply(&self, item: &Item<'_>) -> Verdict {
+        self.0.apply(item)
+    }
+    fn open(&self, header: &[u8]) -> Result<envelock::OpenedKey, Error> {
+        self.0.open(header)
+    }
+    fn targets(&self) -> Result<Vec<VersionName>, Error> {
+        // The job begins with two calls.
+        match (2..self.2).contains(&self.1.fetch_add(1, Ordering::Relaxed)) {
+            true => Err(Error::Backend(throttled())),
+            false => self.0.targets(),
+        }
+    }
+    fn unreadable(&self, label: &SlotLabel<'_>) -> Result<Option<String>, Error> {
+        self.0.unreadable(label)
+    }
+    fn refusal(&self, task: &Task) -> Option<String> {
+        self.0.refusal(task)
+    }
+}
+
+/// Runs a job whose listings, or whose targets, fail so often.
+fn run_until(listings: u32, targets: u32, limits: Limits) -> (End, Duration) {
+    let (keyring, store) = stale(4);
+    let store = AwayUntil(&store, AtomicU32::new(0), listings);
+    let start = Start { limits, ..Start::new(NOW, store.properties()) };
+    let keys = AwayUntil(keys(&keyring), AtomicU32::new(0), 2 + targets);
+    let (mut records, mut now) = (MemoryRecords::default(), NOW);
+    let mut job = open(&definition(), Shard::WHOLE, &records, &start, &keys).unwrap();
+    let end = run(&mut job, &store, &keys, &mut records, &mut now);
+    (end, now - NOW)
+}
+
+#[test]
+fn listings_and_targets_that_fail_are_waited_for_as_items_are() {
+    for (listings, targets, back_end) in [(8, 0, BackEnd::Store), (0, 8, BackEnd::Keys)] {
+        let (end, waited) = run_until(listings, targets, limits(Some(300)));
+        assert_eq!(finished(end).tally.changed, 4);
+        assert!((60..=200).contains(&waited.as_secs()), "{waited:?}");
+        let (end, waited) = run_until(listings * 9, targets * 9, limits(Some(300)));
+        let End::Halted { why: Halt::Outage { outage, .. }, .. } = end else { panic!("{end:?}") };
+        assert_eq!(outage.back_end, back_end);
+        assert!((300..=380).contains(&waited.as_secs()), "{waited:?}");
+    }
+}
+
+#[test]
+fn pause_is_no_outage() {
+    let (keyring, store) = stale(40);
+    let (keys, away) = (keys(&keyring), Away::new(&store, |call, _| (20..27).contains(&call)));
+    let start = Start { limits: limits(Some(300)), ..Start::new(NOW, store.properties()) };
+    let mut records = MemoryRecords::default();
+    let mut job = open(&definition(), Shard::WHOLE, &records, &start, &keys).unwrap();
+    let paused = Limits { items_per_second: Some(0), ..limits(Some(300)) };
+    let (mut now, mut is_paused) = (NOW, false);
+    let end = loop {
+        if job.outage().is_some() && !is_paused {
+            (is_paused, now) = (true, now + Duration::from_secs(60));
+            job.set_limits(paused);
+        }
+        if is_paused && now > NOW + Duration::from_secs(4_000) {
+            job.set_limits(limits(Some(300)));
+        }
+        match job.next(now, &keys) {
+            Step::List { after, most } => job.listed(away.list(after.as_ref(), most), now),
+            Step::Work(mut work) => {
+                work.run(&away, &keys, || Duration::ZERO);
+                job.done(work, now);
+            }
+            Step::Probe(probe) => job.probed(probe.run(&away), now),
+            Step::Append(batch) => job.appended(records.append(&batch)),
+            Step::Save { failures_at, failures, checkpoint } => {
+                job.saved(records.save(failures_at, &failures, &checkpoint));
+            }
+            Step::Wait { until } => now = until.unwrap(),
+            Step::Done(end) => break end,
+            step => panic!("{step:?}"),
+        }
+    };
+    // Seven calls failed, of which two were probes after the pause.
+    assert_eq!(finished(end).tally.changed, 40);
+    assert!(is_paused && away.1.load(Ordering::Relaxed) > 27);
 }

@@ -73,6 +73,24 @@ fn associated_data_comes_from_the_store_or_from_the_caller() {
 }
 
 #[test]
+fn lost_checkpoint_encrypts_nothing_twice() {
+    let keyring = Arc::new(MemoryKeyring::create("orders").unwrap());
+    let envelope = Envelope::new(&keyring);
+    let store = MemoryStore::new();
+    for number in 0..4 {
+        store.insert_item(key(number), item(&envelope.encrypt(b"a", Aad::none()).unwrap(), None));
+    }
+    let task = Task::reencrypt(Cause::DataKeyLeaked);
+    let (keys, mut records) = (operation(&keyring, &task), MemoryRecords::default());
+    finished(run_to_end(&definition(&task), &store, &keys, &mut records));
+    let (headers, undo_len) = (store.headers(), records.undo.len());
+    records.checkpoint = None;
+    let tally = finished(run_to_end(&definition(&task), &store, &keys, &mut records)).tally;
+    assert_eq!((tally.changed, records.undo.len()), (4, undo_len));
+    assert_eq!(store.headers(), headers);
+}
+
+#[test]
 fn planner_decides_which_items_are_due() {
     let keyring = Arc::new(MemoryKeyring::create("orders").unwrap());
     let old = Envelope::new(&keyring).with_suite(Suite::Cobblestone128);
@@ -178,7 +196,7 @@ fn dry_run_and_store_without_bodies_write_nothing() {
     let mut properties = store.properties();
     properties.rewrites_bodies = false;
     let start = Start::new(NOW, properties);
-    let refusal = Job::new(definition(&task), Shard::WHOLE, 0, &start, &keys).err();
+    let refusal = Job::new(definition(&task), Shard::WHOLE, (&[], 0), &start, &keys).err();
     assert!(matches!(refusal, Some(StartError::NoBodies(_))), "{refusal:?}");
     // An item that has a header alone fails, and does so for itself.
     store.insert(key(1), Envelope::new(&keyring).start(0, Aad::none()).unwrap().header().to_vec());

@@ -19,7 +19,7 @@ fn refused(
     start: &Start<'_>,
 ) -> Option<StartError> {
     let keys = operation(keyring, &definition.task);
-    Job::new(definition.clone(), Shard::WHOLE, 0, start, &keys).err()
+    Job::new(definition.clone(), Shard::WHOLE, (&[], 0), start, &keys).err()
 }
 
 fn start(store: &MemoryStore) -> Start<'_> {
@@ -186,7 +186,7 @@ fn rotation_in_the_middle_halts_a_job_with_a_target_and_is_told_otherwise() {
     };
     let definition = Definition { page: 2, ..Definition::new("memory", task.clone()) };
     let keys = operation(&keyring, &task);
-    let mut job = Job::new(definition, Shard::WHOLE, 0, &start(&store), &keys).unwrap();
+    let mut job = Job::new(definition, Shard::WHOLE, (&[], 0), &start(&store), &keys).unwrap();
     keyring.rotate().unwrap();
     let end = crate::common::run(
         &mut job,

@@ -165,7 +165,7 @@ impl Plan {
             keyring_change: Some(keyring.file().change_number()),
             ..Start::new(now(), store.properties())
         };
-        Job::new(definition.clone(), shard, 0, &start, keys)?;
+        Job::new(definition.clone(), shard, (&[], 0), &start, keys)?;
         let planning = Planning {
             task: &definition.task,
             envelope: keyring.envelope(),
@@ -372,7 +372,7 @@ fn read_labels(
     let task = Task::Census { mode: CensusMode::Labels };
     let definition = Definition::new(store.properties().name, task);
     let start = Start::new(now(), store.properties());
-    let mut job = Job::new(definition, shard, 0, &start, judge)?;
+    let mut job = Job::new(definition, shard, (&[], 0), &start, judge)?;
     match run(&mut job, 8, store, judge, &mut (), &mut ()) {
         End::Finished(report) => Ok(report),
         End::Halted { why, .. } => {

@@ -201,7 +201,7 @@ fn check_undo(
     let envelope = Envelope::new(world.keyring.clone()).with_rng(rng(7));
     let keys = EnvelopeOperation::new(envelope, task).restoring(index);
     let start = Start::new(world.now, selection.properties());
-    let mut job = Job::new(undo, Shard::WHOLE, 0, &start, &keys).unwrap();
+    let mut job = Job::new(undo, Shard::WHOLE, (&[], 0), &start, &keys).unwrap();
     let end = run(&mut job, &selection, &keys, &mut MemoryRecords::default(), &mut world.now);
     let End::Finished(report) = end else { panic!("{end:?}") };
     if reencrypts {
