@@ -208,6 +208,10 @@ fn start_refuses_a_version_that_cannot_be_read() {
 fn undo_needs_no_settings_of_the_job() {
     let bench = Bench::rotated(10);
     bench.run_to(0, &["job", "start", "dir:tree", "-d", "job"]);
+    bench.keyring().disable(KeyVersion::FIRST).unwrap();
+    let left = bench.run_to(3, &["job", "undo", "job"]);
+    assert!(left.stderr.contains("next: `envelock key enable KEY:VERSION`"), "{}", left.stderr);
+    bench.keyring().enable(KeyVersion::FIRST).unwrap();
     std::fs::write(bench.path("job/job.json"), "{").unwrap();
     let refused = bench.run_to(7, &["job", "undo", "job"]);
     assert!(refused.stderr.contains("`--source SOURCE`"), "{}", refused.stderr);

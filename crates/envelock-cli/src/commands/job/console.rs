@@ -177,6 +177,12 @@ pub fn readable(time: Duration) -> String {
     }
 }
 
+/// Returns how long something takes at a rate, for a person.
+pub fn at_rate(items: u64, per_second: u64) -> String {
+    let seconds = items.checked_div(per_second).unwrap_or(0);
+    format!("{} at {}/s", readable(Duration::from_secs(seconds)), grouped(per_second))
+}
+
 impl Console {
     /// Returns whether the job was asked to stop, by a signal or by the file of controls as it is now.
     fn wants_stop(&mut self) -> bool {

@@ -1,9 +1,8 @@
 //! What a job would do, by labels. Nothing is written, and no key is used.
 
 use super::advice::Advice;
-use super::console::{grouped, now, readable};
+use super::console::{at_rate, grouped, now, readable};
 use super::limits::describe;
-use super::start::at_rate;
 use super::task::Keys;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};

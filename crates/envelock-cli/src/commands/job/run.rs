@@ -224,11 +224,15 @@ fn left(report: &Report, directory: &Path) -> Result<(), Failure> {
     let list = directory.join(format!("{index}-of-{count}.failures.jsonl"));
     let what =
         format!("{} items are left; {} has each with its reason", grouped(items), printable(&list));
-    Err(Failure::new(
-        Exit::ItemsLeft,
-        what,
-        format!("`envelock job retry {}`", shell_word(&of_job(directory)?)),
-    ))
+    let retry = format!("`envelock job retry {}`", shell_word(&of_job(directory)?));
+    let next = match report.definition.task {
+        // The usual reason of a restore: the old version was disabled since.
+        Task::Restore { .. } => {
+            format!("`envelock key enable KEY:VERSION` of the old version, then {retry}")
+        }
+        _ => retry,
+    };
+    Err(Failure::new(Exit::ItemsLeft, what, next))
 }
 
 /// Counts the items of a shard, by the listing alone. Returns the length of the longest key, too; `None` if it was

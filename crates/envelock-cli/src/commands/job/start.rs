@@ -1,6 +1,5 @@
 //! `envelock job plan`, `start` and `resume`.
 
-use super::console::{grouped, readable};
 use super::plan::Plan;
 use super::run::{Run, count, shards};
 use super::settings::{Settings, open_keyring};
@@ -392,10 +391,4 @@ pub fn resume(
         releases,
     }
     .run()
-}
-
-/// Returns how long something takes at a rate, for a person.
-pub fn at_rate(items: u64, per_second: u64) -> String {
-    let seconds = items.checked_div(per_second).unwrap_or(0);
-    format!("{} at {}/s", readable(std::time::Duration::from_secs(seconds)), grouped(per_second))
 }
