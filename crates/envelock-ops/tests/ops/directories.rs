@@ -499,7 +499,7 @@ fn directory_that_cannot_be_read_is_an_item_that_fails() {
     write_tree(&root, &Layout::Inline, 20);
     let closed = root.join("5/lost+found");
     fs::create_dir(&closed).unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
     if fs::read_dir(&closed).is_ok() {
         // The superuser can read it.
         let mut child = Command::new(std::env::current_exe().unwrap());
