@@ -207,13 +207,14 @@ impl Job {
             return Err(StartError::OtherShard { given: shard, found: checkpoint.shard });
         }
         check(definition, start, operation)?;
-        let changes = start.keyring_change.zip(checkpoint.keyring_change);
-        if let Some((found, saved)) = changes.filter(|(found, saved)| found < saved) {
-            return Err(StartError::OlderKeyring { found, saved });
-        }
+        // Change numbers of two keyrings say nothing about each other.
         let ids = start.keyring_id.clone().zip(checkpoint.keyring_id.clone());
         if let Some((found, saved)) = ids.filter(|(found, saved)| found != saved) {
             return Err(StartError::OtherKeyring { found, saved });
+        }
+        let changes = start.keyring_change.zip(checkpoint.keyring_change);
+        if let Some((found, saved)) = changes.filter(|(found, saved)| found < saved) {
+            return Err(StartError::OlderKeyring { found, saved });
         }
         if !checkpoint.has_source(&start.properties) {
             return Err(StartError::OtherMedium(definition.source.clone()));
