@@ -2,6 +2,7 @@
 //! lost stops wraps and loses nothing.
 
 use crate::common::directory;
+mod copies;
 mod guards;
 mod history;
 mod opening;

@@ -7,11 +7,9 @@ use crate::OsRandom;
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::Lifecycle;
-#[cfg(doc)]
-use crate::keyset::LifecycleError;
 use crate::keyset::{
-    Change, ChangeOptions, ChangeOutcome, Keyset, Material, Operation, Origin, VersionRecord,
-    VersionState,
+    Change, ChangeOptions, ChangeOutcome, Keyset, LifecycleError, Material, Operation, Origin,
+    VersionRecord, VersionState,
 };
 use crate::time::Timestamp;
 use alloc::vec::Vec;
@@ -20,9 +18,10 @@ impl FileKeyring {
     /// Copies the versions of this keyring's master key that `to` lacks, in one change, so that messages
     /// under them open there as well. For a second region, or a move to another file.
     ///
-    /// A new key gets the states of its versions. A key that is there gets pending versions, compromised or
-    /// disabled ones as they are, and keeps its primary: [`promote`](Lifecycle::promote) the new one. Destroyed
-    /// versions are not copied, nor are dates, usage, labels and holds. The copy is imported by its record.
+    /// A new key gets the states of its versions, and requires evidence if this one does. A key that is there gets
+    /// pending versions, compromised or disabled ones as they are, and keeps its primary: [`promote`](Lifecycle::promote)
+    /// the new one. Versions that are destroyed or scheduled for destruction are not copied, nor are dates, usage,
+    /// labels and holds. A version that `to` destroyed stays so. The copy is imported by its record.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,13 +43,15 @@ impl FileKeyring {
     /// # Errors
     ///
     /// [`LifecycleError::ImportRefused`] if `to` generates its own keys; [`LifecycleError::VersionNumber`] if it
-    /// has other material under a number, or higher ones; [`KeyFileFault::TokenVersion`] for a version on a
-    /// token; [`LifecycleError::VersionState`] if no version of a new key can be its primary;
+    /// has other material under a number, higher ones, or removed its record; [`LifecycleError::KeyMaterial`] if
+    /// it has the material under another name; [`KeyFileFault::TokenVersion`] for a version on a token;
+    /// [`LifecycleError::VersionState`] if the first version of a new key was never primary: promote it, or destroy it;
     /// [`LifecycleError::Conflict`] if `to` was changed meanwhile. Nothing has changed then.
     ///
     /// # Security
     ///
-    /// From now on two keyrings have the key: a destruction in one leaves it in the other.
+    /// From now on two keyrings have the key, in the states of one moment. What happens in one afterwards does not
+    /// happen in the other: disable, mark as compromised and destroy in both.
     pub fn copy_key<T: Lifecycle + ?Sized>(&self, to: &T) -> Result<ChangeOutcome, Error> {
         self.open_file.reload()?;
         let snapshot = self.open_file.snapshot().clone();
@@ -70,6 +71,9 @@ impl FileKeyring {
             return Ok(ChangeOutcome::new(keysets.change(), Vec::new()));
         }
         let key = keyset.name().as_str();
+        if there.is_none() {
+            check_first(key, copies.first().map(|(record, _)| *record))?;
+        }
         let mut changes = Vec::new();
         for (record, material) in &copies {
             let (version, material) = (record.version, Material::Imported(material));
@@ -82,14 +86,31 @@ impl FileKeyring {
         let operations = states(keyset, records, there.is_none());
         let change = |(version, operation)| Change::Version { key, version, operation };
         changes.extend(operations.into_iter().map(change));
+        if there.is_none() && keyset.evidence_required() {
+            changes.push(Change::RequireEvidence { key });
+        }
         let options = ChangeOptions::at(Timestamp::now()).if_unchanged_since(keysets.change());
         to.change(&changes, &options, &mut OsRandom)
     }
 }
 
+/// Refuses a new key whose first version would become primary without having been it.
+fn check_first(key: &str, first: Option<&VersionRecord>) -> Result<(), LifecycleError> {
+    match first {
+        Some(first) if first.promoted.is_none() => Err(LifecycleError::VersionState {
+            key: key.into(),
+            version: first.version,
+            state: first.state,
+            operation: Operation::Promote,
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn is_missing(there: Option<&Keyset>, record: &VersionRecord) -> bool {
     let twin = there.and_then(|there| there.version(record.version));
-    record.state != VersionState::Destroyed
+    // One that is to be destroyed gets no second life.
+    !matches!(record.state, VersionState::Destroyed | VersionState::DestroyScheduled)
         && twin.is_none_or(|twin| twin.master_key_id != record.master_key_id)
 }
 
@@ -111,7 +132,7 @@ fn states<'a>(
         if record.compromised.is_some() {
             operations.push((record.version, Operation::MarkCompromised));
         }
-        if matches!(record.state, VersionState::Disabled | VersionState::DestroyScheduled) {
+        if record.state == VersionState::Disabled {
             operations.push((record.version, Operation::Disable));
         }
     }
