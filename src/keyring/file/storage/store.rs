@@ -175,12 +175,20 @@ impl Store {
     /// Reads the file at `location`.
     pub(super) fn load_at(&self, location: &Location) -> Result<Loaded, KeyFileError> {
         self.sync_state.check_readable(self.path())?;
+        let mut error = FileError::Changed { path: self.path().to_path_buf() }.into();
         for _ in 0..READ_ATTEMPTS {
-            if let Some(loaded) = self.read(location)? {
-                return Ok(loaded);
+            match self.read(location) {
+                Ok(Some(loaded)) => return Ok(loaded),
+                Ok(None) => {}
+                // A replacement takes the last link of a file a moment before its name leads to the new one.
+                Err(mounted @ KeyFileError::MountedAlone { .. }) => {
+                    error = mounted;
+                    std::thread::yield_now();
+                }
+                Err(error) => return Err(error),
             }
         }
-        Err(FileError::Changed { path: self.path().to_path_buf() }.into())
+        Err(error)
     }
 
     /// Returns the fingerprint of the file, by one `stat` of the path.
