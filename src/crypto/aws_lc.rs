@@ -33,10 +33,9 @@ impl AwsLc {
     }
 }
 
-/// Sets up AES-256-GCM.
-#[expect(clippy::expect_used, reason = "32 bytes are the one condition")]
-pub(super) fn set_up_aes_256_gcm(key: &[u8; 32]) -> AwsLc {
-    AwsLc::set_up(AeadAlgorithm::Aes256Gcm, key).expect("a key of 32 bytes")
+/// Sets up AES-256-GCM. Fails where AWS-LC gets no memory.
+pub(super) fn set_up_aes_256_gcm(key: &[u8; 32]) -> Result<AwsLc, CryptoError> {
+    AwsLc::set_up(AeadAlgorithm::Aes256Gcm, key)
 }
 
 /// AES-256 alone, with its key set up to encrypt.

@@ -23,8 +23,8 @@ pub(super) fn set_up<C: KeyInit>(key: &[u8]) -> Result<C, CryptoError> {
 
 /// Sets up AES-256-GCM.
 #[cfg(not(feature = "aws-lc-rs"))]
-pub(super) fn set_up_aes_256_gcm(key: &[u8; 32]) -> Aes256Gcm {
-    Aes256Gcm::new(key.into())
+pub(super) fn set_up_aes_256_gcm(key: &[u8; 32]) -> Result<Aes256Gcm, CryptoError> {
+    Ok(Aes256Gcm::new(key.into()))
 }
 
 /// AES-256 alone, with its key set up to encrypt.

@@ -56,7 +56,7 @@ impl Xaes {
         }
         self.aes.encrypt_blocks(blocks);
         // By reference: a move would copy a key schedule.
-        run(&set_up_aes_256_gcm(&key), second)
+        run(&set_up_aes_256_gcm(&key)?, second)
     }
 
     /// Encrypts `plaintext` into `ciphertext`, both of one length, and returns the tag.
