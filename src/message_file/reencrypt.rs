@@ -42,7 +42,7 @@ pub(crate) fn reencrypt_file<K: Keyring, R: RandomSource>(
         .decrypt_reader(FromStart::of(&*change.message.file), aad)
         .map_err(|error| read_from(Some(path), error))?;
     copy(EncryptReader::from_stream(source, new), Some(path), |bytes| file.write(bytes))?;
-    // Nothing brings the old message back, so the new one is decrypted from the file before.
+    // Nothing brings the old message back, so the new one is decrypted before: from the cache, not from the medium.
     verify(envelope, file.file(), file.path(), aad)?;
     change.put(file, old, &before).map_err(MessageFileError::from)?;
     Ok(true)

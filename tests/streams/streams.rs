@@ -241,7 +241,8 @@ const ENDS: [(&[&str], &[&str]); 4] = [
         ],
         &[".finish()", "read_to_end(", "read_to_string(", "io::copy(", "read_line(", ".lines()"],
     ),
-    (&[".stream_encryptor("], &[".finish("]),
+    // A file is encrypted again to its end.
+    (&[".stream_encryptor("], &[".finish(", "file::reencrypt("]),
     (&[".stream_decryptor(", "StreamDecryptor::open("], &[".finish(", "read_to_end("]),
 ];
 
