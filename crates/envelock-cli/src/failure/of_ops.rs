@@ -32,8 +32,15 @@ impl From<StartError> for Failure {
                 "make room there, or start a job in another directory by `-d`: what is done is current there"
                     .into()
             }
-            StartError::OtherJob { .. } | StartError::OtherSource { .. } => {
+            StartError::OtherJob { .. } => {
                 "name another directory by `-d`, or go on under these options by `--adopt`".into()
+            }
+            StartError::OtherSource { .. } => {
+                "start a job of its own for that source: `-d DIRECTORY`".into()
+            }
+            StartError::OtherMedium(_) => {
+                "mount the source that the job began with; `--adopt` begins again with this one"
+                    .into()
             }
             _ => "correct the options, or name another directory: `-d DIRECTORY`".into(),
         };
