@@ -124,7 +124,10 @@ fn encrypt(
     let (nonce, rest) = wrapped.split_first_chunk_mut().ok_or_else(no_room)?;
     let (ciphertext, tag) = rest.split_last_chunk_mut().ok_or_else(no_room)?;
     rng.try_fill_bytes(nonce)?;
-    *tag = cipher.encrypt(nonce, aad, key, ciphertext).map_err(|_| no_room())?;
+    let made = cipher.encrypt(nonce, aad, key, ciphertext);
+    // The cipher of one wrap is built by moves of its key schedule, which stay on the stack.
+    crate::wiped::clear_stack();
+    *tag = made.map_err(|_| no_room())?;
     Ok(())
 }
 
@@ -137,5 +140,7 @@ fn decrypt(
     let (nonce, rest) = slot.wrapped_key.split_first_chunk().ok_or(CryptoError)?;
     let (ciphertext, tag) = rest.split_last_chunk().ok_or(CryptoError)?;
     let space = data_key.space(ciphertext.len()).ok_or(CryptoError)?;
-    cipher.decrypt(nonce, &context.wrap_aad(&slot.label), ciphertext, space, tag)
+    let opened = cipher.decrypt(nonce, &context.wrap_aad(&slot.label), ciphertext, space, tag);
+    crate::wiped::clear_stack();
+    opened
 }
