@@ -62,15 +62,11 @@ pub fn open_to_read(source: &SourceLocator) -> Result<OpenStore, Failure> {
     // Only a replacement asks the keys of a directory.
     let unused: Arc<dyn Keyring> = Arc::new(MemoryKeyring::create("unused")?);
     let store = open_source(source, Envelope::new(unused))?;
-    Ok(Box::new(ReadOnly { store, suffix: String::new() }))
+    Ok(Box::new(ReadOnly(store)))
 }
 
 /// A store that cannot be written.
-pub struct ReadOnly<S> {
-    pub store: S,
-    /// Added to the name of the store.
-    pub suffix: String,
-}
+pub struct ReadOnly<S>(pub S);
 
 /// A store with another name.
 pub struct Renamed<S> {
@@ -118,16 +114,15 @@ impl<S: Store> Store for Renamed<S> {
 
 impl<S: Store> Store for ReadOnly<S> {
     fn properties(&self) -> Properties {
-        let properties = self.store.properties();
-        Properties { name: format!("{}{}", properties.name, self.suffix), ..properties }
+        self.0.properties()
     }
 
     fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
-        self.store.list(after, most)
+        self.0.list(after, most)
     }
 
     fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
-        self.store.read(item)
+        self.0.read(item)
     }
 
     fn replace(&self, _: &ItemKey, _: Expected<'_>, _: &[u8]) -> Result<Replaced, StoreError> {

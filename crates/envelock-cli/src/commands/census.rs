@@ -6,7 +6,7 @@ use super::job::start::parse_shard;
 use crate::context::Context;
 use crate::failure::of_ops::of_halt;
 use crate::failure::{Exit, Failure, chain};
-use crate::open_source::{OpenStore, ReadOnly, open_source, open_to_read};
+use crate::open_source::{OpenStore, ReadOnly, Renamed, open_source, open_to_read};
 use crate::output::printable;
 use crate::table::Table;
 use crate::version_name::VersionName;
@@ -69,7 +69,8 @@ impl Census {
             let task = Task::Census { mode: CensusMode::Opened };
             let operation = EnvelopeOperation::new(Envelope::new(without), task);
             // The name has what is left out, so that reports of different questions are never added up.
-            (Box::new(ReadOnly { store, suffix }), Box::new(operation), CensusMode::Opened)
+            let store = Renamed { store: ReadOnly(store), suffix };
+            (Box::new(store), Box::new(operation), CensusMode::Opened)
         } else {
             (open_to_read(&source)?, Box::new(LabelCensus), CensusMode::Labels)
         };

@@ -158,7 +158,7 @@ impl Plan {
         other: Option<&OpenKeyring>,
         keys: &Keys,
     ) -> Result<Self, Failure> {
-        let store = ReadOnly { store, suffix: String::new() };
+        let store = ReadOnly(store);
         // What the job itself refuses.
         let start = Start {
             keyring_change: Some(keyring.file().change_number()),
