@@ -273,10 +273,7 @@ impl Work {
             match self.torn(&stored.header, operation) {
                 Ok(None) => {}
                 Ok(Some(old)) => {
-                    let (new, body) = (old.to_vec(), None);
-                    let is_repair = true;
-                    let (digest, left) = (None, None);
-                    let intent = Intent { stored, new, digest, body, left, is_repair };
+                    let intent = Intent { is_repair: true, ..Intent::new(stored, old.to_vec()) };
                     return State::Replace(Box::new(intent));
                 }
                 Err(error) => return failed(error.into()),
@@ -315,30 +312,13 @@ impl Work {
                 }
             }
             Verdict::Change { header, left } if header != stored.header => {
-                let body = None;
-                let (new, is_repair) = (header, false);
-                State::Intended(Box::new(Intent {
-                    stored,
-                    new,
-                    digest: None,
-                    body,
-                    left,
-                    is_repair,
-                }))
+                State::Intended(Box::new(Intent { left, ..Intent::new(stored, header) }))
             }
             Verdict::Change { .. } => State::Finished(Finding::Outcome(Outcome::Current)),
             Verdict::Reencrypt { message, associated_data } => {
                 let new = message.header().to_vec();
                 let body = Some(NewBody { stream: Some(message), associated_data });
-                let (left, is_repair) = (None, false);
-                State::Intended(Box::new(Intent {
-                    stored,
-                    new,
-                    digest: None,
-                    body,
-                    left,
-                    is_repair,
-                }))
+                State::Intended(Box::new(Intent { body, ..Intent::new(stored, new) }))
             }
             Verdict::Counted(facts) => State::Finished(Finding::Counted(facts)),
             Verdict::Excluded(why) => State::Finished(Finding::Outcome(Outcome::Excluded(why))),

@@ -34,6 +34,13 @@ pub(crate) struct Intent {
     pub(crate) is_repair: bool,
 }
 
+impl Intent {
+    /// Returns the intent to replace a header, of which the log knows nothing yet.
+    pub(crate) fn new(stored: StoredHeader, new: Vec<u8>) -> Self {
+        Intent { stored, new, digest: None, body: None, left: None, is_repair: false }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Finding {
