@@ -189,15 +189,16 @@ pub fn replace_header<K: Keyring, R: RandomSource>(
 /// Encrypts the message in the file at `path` again, under the data key of `new`, if its header is still `old`.
 /// Returns whether it was; if not, nothing was changed but a header that an earlier change left torn.
 ///
-/// For what a [`rewrap`] does not mend: a data key that leaked, a version that leaked with old headers, a suite. `new` is
-/// [`Envelope::stream_encryptor`] with the same associated data, before any output; its
+/// For what a [`rewrap`] does not mend: a data key that leaked, a version that leaked with old headers, a
+/// suite. `new` is [`Envelope::stream_encryptor`] with the same associated data, before any output; its
 /// [`header`](StreamEncryptor::header) is that of the file afterwards. `envelope` opens both.
 ///
-/// Memory is constant. The new message is written to a file without a name in the same directory, as by [`encrypt`], decrypted
-/// from there as the system has it in memory, synced, and renamed over the old one, which is whole until then. Owner, group, mode and access
-/// control list stay; other extended attributes do not. The file is locked meanwhile, as by [`rewrap`], and needs as much
-/// room again. Readers that have it open go on with the old message. Blocks of the old one stay on the medium until they are overwritten, and backups
-/// have it still.
+/// Memory is constant. The new message is written to a file without a name in the same directory, as by
+/// [`encrypt`], decrypted from there as the system has it in memory, synced, and renamed over the old one, which
+/// is whole until then. Owner, group, mode and access control list stay; other extended attributes do not. The
+/// file is locked meanwhile, as by [`rewrap`], and needs as much room again. Readers that have it open go on with
+/// the old message. Blocks of the old one stay on the medium until they are overwritten, and backups have it
+/// still.
 ///
 /// A header that is stored apart from its body cannot be replaced together with it: encrypt to another name.
 ///
@@ -221,8 +222,8 @@ pub fn replace_header<K: Keyring, R: RandomSource>(
 /// # Errors
 ///
 /// Those of [`Envelope::decrypt`] for the old message, and for the new one if `new` has other associated data;
-/// [`Error::Backend`] with a [`MessageFileError`]; [`Error::NotEnvelock`] if `new` has output something. The old message stays, but
-/// after [`FileError::NotDurable`], where it can be either.
+/// [`Error::Backend`] with a [`MessageFileError`]; [`Error::NotEnvelock`] if `new` has output something or has
+/// failed. The old message stays, but after [`FileError::NotDurable`], where it can be either.
 pub fn reencrypt<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     path: impl AsRef<Path>,

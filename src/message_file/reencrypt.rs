@@ -1,6 +1,6 @@
 //! A new encryption of a message in a file: another data key, the body written again.
 //!
-//! The new message is written beside the old one, synced, decrypted, and renamed over it. A crash leaves one of
+//! The new message is written beside the old one, decrypted, synced, and renamed over it. A crash leaves one of
 //! the two, whole.
 
 use super::error::MessageFileError;
@@ -42,7 +42,8 @@ pub(crate) fn reencrypt_file<K: Keyring, R: RandomSource>(
         .decrypt_reader(FromStart::of(&*change.message.file), aad)
         .map_err(|error| read_from(Some(path), error))?;
     copy(EncryptReader::from_stream(source, new), Some(path), |bytes| file.write(bytes))?;
-    // Nothing brings the old message back, so the new one is decrypted before: from the cache, not from the medium.
+    // Nothing brings the old message back, so the new one is decrypted before: from the cache, not from the
+    // medium.
     verify(envelope, file.file(), file.path(), aad)?;
     change.put(file, old, &before).map_err(MessageFileError::from)?;
     Ok(true)

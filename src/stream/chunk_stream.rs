@@ -119,9 +119,14 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
         ChunkStream { threads: None, ..self }
     }
 
+    /// Whether the bytes before chunk 0 are there, and none of them was output.
+    fn has_start(&self) -> bool {
+        self.phase == Phase::Draining { drained: 0 } && self.next == 0
+    }
+
     /// Takes the bytes before chunk 0, if none of them was output.
     pub(crate) fn take_start(&mut self) -> Vec<u8> {
-        if self.phase != (Phase::Draining { drained: 0 }) || self.next > 0 {
+        if !self.has_start() {
             return Vec::new();
         }
         self.phase = Phase::Filling;
@@ -130,7 +135,7 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
 
     /// Returns the first bytes of them: all but the last `len`.
     pub(crate) fn start_before(&self, len: usize) -> &[u8] {
-        if self.phase != (Phase::Draining { drained: 0 }) || self.next > 0 {
+        if !self.has_start() {
             return &[];
         }
         &self.buffer[..self.buffer.len().saturating_sub(len)]
