@@ -159,7 +159,6 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
     }
 
     /// Bytes of output that wait for room.
-    #[cfg(feature = "std")]
     pub(crate) fn pending_len(&self) -> usize {
         match self.phase {
             Phase::Filling => 0,
@@ -190,9 +189,7 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
         }
         let mut progress = Progress::default();
         while self.failure.is_none() {
-            let room = &mut out[progress.produced..];
-            let drained = self.drain(room);
-            progress.produced += drained;
+            progress.produced += self.drain(&mut out[progress.produced..]);
             let room = &mut out[progress.produced..];
             let rest = &input[progress.consumed..];
             if self.phase != Phase::Filling || rest.is_empty() {
@@ -253,11 +250,7 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
             self.last_done = true;
             let last = self.transform.check_last(self.next, &self.buffer);
             match last.and_then(|()| self.transform_buffer()) {
-                Ok(()) => {
-                    let room = &mut out[produced..];
-                    let drained = self.drain(room);
-                    produced += drained;
-                }
+                Ok(()) => produced += self.drain(&mut out[produced..]),
                 Err(error) => self.fail(error),
             }
         }
@@ -267,8 +260,8 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
         if produced == 0 {
             self.check()?;
             // 0 means that nothing is left, not that there was no room.
-            if let Phase::Draining { drained } = self.phase {
-                let needed = self.buffer.len() - drained;
+            let needed = self.pending_len();
+            if needed > 0 {
                 return Err(Error::BufferLength { len: out.len(), needed });
             }
         }
