@@ -28,19 +28,23 @@ report() {
     sed 's/^/    /' <<<"$2" >&2
 }
 
-# The text of a file on one line, so that a list of ids may wrap within a comment.
-flattened() {
-    tr '\n' ' ' <"$1" | sed -E 's#[[:space:]]+(//[/!]?|\#)[[:space:]]+# #g'
+# cited PATTERN ID: `id file` for every ID in every PATTERN in the files named on standard input. Each file is one
+# line, so that a list of ids may wrap within a comment.
+cited() {
+    perl -e '
+        my ($pattern, $id) = @ARGV;
+        while (my $file = <STDIN>) {
+            chomp $file;
+            open my $in, "<", $file or die "$file: $!\n";
+            my $text = join " ", map { s/\n$//r } <$in>;
+            $text =~ s{\s+(?://[/!]?|#)\s+}{ }g;
+            my %ids;
+            while ($text =~ /($pattern)/g) { $ids{$_} = 1 for $1 =~ /$id/g }
+            print "$_ $file\n" for sort keys %ids;
+        }' "$1" "$2"
 }
-
-# `id file` for every citation in the files named on standard input.
-citations() {
-    while read -r file; do
-        flattened "$file" |
-            { grep -oE '\bSPEC [A-Z]-[A-Z]+((,| and| or|, and)? [A-Z]-[A-Z]+)*' || true; } |
-            { grep -oE '[A-Z]-[A-Z]+' || true; } | sort -u | sed "s#\$# $file#"
-    done
-}
+citations() { cited '\bSPEC [A-Z]-[A-Z]+(?:(?:,| and| or|, and)? [A-Z]-[A-Z]+)*' '[A-Z]-[A-Z]+'; }
+sections() { cited '\bSPEC [0-9]+(?:\.[0-9]+)*' '[0-9]+(?:\.[0-9]+)*'; }
 
 # Files that are compiled for tests only: declared by `#[cfg(test)] mod name;`.
 test_files() {
@@ -83,10 +87,8 @@ report 'cited and not defined' "$(
 
 # Sections.
 sed -nE 's/^#+ ([0-9]+(\.[0-9]+)*)\.?( .*)?$/\1/p' "$SPEC" | sort -u >"$scratch/headings"
-cat "$scratch"/{test,code,other}_files | while read -r file; do
-    flattened "$file" | { grep -oE '\bSPEC [0-9]+(\.[0-9]+)*' || true; } |
-        sed -E 's/^SPEC //' | sort -u | grep -vxFf "$scratch/headings" | sed "s#\$# $file#" || true
-done >"$scratch/no_heading"
+cat "$scratch"/{test,code,other}_files | sections |
+    awk 'NR == FNR { known[$1]; next } !($1 in known)' "$scratch/headings" - >"$scratch/no_heading"
 report 'a section is cited that the specification does not have' "$(cat "$scratch/no_heading")"
 
 # The rules of the key file, cited as `FORMAT F-LINE`.
@@ -110,10 +112,9 @@ if [ -f tests/README.md ]; then
         done >"$scratch/no_file"
     report 'tests/README.md names a file that is not there' "$(cat "$scratch/no_file")"
     # A name of four words and more is the name of a test.
+    grep -rhoE --include='*.rs' '\bfn [a-z0-9_]+\b' tests src crates | cut -d ' ' -f 2 | sort -u >"$scratch/functions"
     { grep -oE '`[a-z0-9]+(_[a-z0-9]+){3,}`' tests/README.md || true; } | tr -d '\`' | sort -u |
-        while read -r name; do
-            grep -rqE --include='*.rs' "fn $name\b" tests src crates || echo "$name"
-        done >"$scratch/no_test"
+        comm -23 - "$scratch/functions" >"$scratch/no_test"
     report 'tests/README.md names a test that is not there' "$(cat "$scratch/no_test")"
 fi
 
