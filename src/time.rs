@@ -74,18 +74,18 @@ impl Timestamp {
         let seconds = days.checked_mul(SECONDS_PER_DAY)?.checked_add(seconds)?;
         let time = Timestamp::from_unix_seconds(seconds);
         // Canonical form: `Display` must write the text that was read.
-        let mut same = Same { rest: text };
-        fmt::write(&mut same, format_args!("{time}")).ok()?;
-        same.rest.is_empty().then_some(time)
+        let mut comparison = TextComparison { rest: text };
+        fmt::write(&mut comparison, format_args!("{time}")).ok()?;
+        comparison.rest.is_empty().then_some(time)
     }
 }
 
 /// A writer that fails on the first difference from `rest`.
-struct Same<'a> {
+struct TextComparison<'a> {
     rest: &'a str,
 }
 
-impl fmt::Write for Same<'_> {
+impl fmt::Write for TextComparison<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.rest = self.rest.strip_prefix(text).ok_or(fmt::Error)?;
         Ok(())

@@ -46,7 +46,7 @@ fn encrypt_shared(
     for (index, (encrypted, chunk)) in
         (first..).zip(encrypted.chunks_mut(ENCRYPTED_CHUNK_LEN).zip(chunks))
     {
-        encryptor.seal_into(index, chunk, encrypted)?;
+        encryptor.encrypt_chunk_into(index, chunk, encrypted)?;
     }
     Ok(())
 }

@@ -153,7 +153,7 @@ impl ChunkEncryptor {
     /// then untouched.
     pub fn encrypt_in_place(&self, index: u64, chunk: &mut [u8]) -> Result<[u8; TAG_LEN], Error> {
         self.check_process()?;
-        self.seal_in_place(index, chunk)
+        self.encrypt_chunk_in_place(index, chunk)
     }
 
     /// Whether the cipher is as fast as memory.
@@ -173,7 +173,7 @@ impl ChunkEncryptor {
     }
 
     /// Encrypts chunk `index`, 0 to 16,384 bytes, in place and returns its tag.
-    pub(crate) fn seal_in_place(
+    pub(crate) fn encrypt_chunk_in_place(
         &self,
         index: u64,
         chunk: &mut [u8],
@@ -187,7 +187,7 @@ impl ChunkEncryptor {
     }
 
     /// Encrypts chunk `index` from `plaintext` into `encrypted`, which is 16 bytes longer.
-    pub(crate) fn seal_into(
+    pub(crate) fn encrypt_chunk_into(
         &self,
         index: u64,
         plaintext: &[u8],
@@ -223,7 +223,7 @@ impl ChunkEncryptor {
         encrypted: &mut [u8],
     ) -> Result<(), Error> {
         self.check_process()?;
-        self.seal_into(index, plaintext, encrypted)
+        self.encrypt_chunk_into(index, plaintext, encrypted)
     }
 }
 

@@ -78,14 +78,14 @@ fn encrypt_chunks(
         for (chunk, tag) in run.clone().zip(&mut tags) {
             if let Some(from) = behind(aside, from(chunk)) {
                 let index = layout::chunk_after(first, chunk);
-                *tag = encryptor.seal_in_place(index, part(region, from))?;
+                *tag = encryptor.encrypt_chunk_in_place(index, part(region, from))?;
             }
         }
         for (chunk, tag) in run.zip(tags).rev() {
             let Some(from) = behind(aside, from(chunk)) else {
                 let plaintext = gather(aside, region, from(chunk));
                 let index = layout::chunk_after(first, chunk);
-                encryptor.seal_into(index, &plaintext, part(region, to(chunk)))?;
+                encryptor.encrypt_chunk_into(index, &plaintext, part(region, to(chunk)))?;
                 continue;
             };
             let len = from.len();

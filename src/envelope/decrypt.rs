@@ -67,7 +67,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         data_key: &mut DataKey,
     ) -> Result<Slot<'h>, Error> {
         let context = WrapContext::new(header.core());
-        let mut failures = Failures::default();
+        let mut failures = SlotFailures::default();
         for slot in header.slots() {
             match unwrap_verified(&self.keyring, &slot, &context, data_key) {
                 // SPEC O-FINAL: no other slot is tried, whether the body verifies or not.
@@ -96,9 +96,9 @@ pub(super) fn check_room(body: &[u8], plaintext: &[u8]) -> Result<(), Error> {
 /// The failure with the highest precedence so far, and of several such the first. Allocates nothing before
 /// it is an error.
 #[derive(Default)]
-pub(super) struct Failures<'h>(Option<(SlotLabel<'h>, KeyringError)>);
+pub(super) struct SlotFailures<'h>(Option<(SlotLabel<'h>, KeyringError)>);
 
-impl<'h> Failures<'h> {
+impl<'h> SlotFailures<'h> {
     pub(super) fn add(&mut self, slot: &Slot<'h>, error: KeyringError) {
         if self.0.as_ref().is_none_or(|(_, known)| error.rank() > known.rank()) {
             self.0 = Some((slot.label, error));
@@ -107,7 +107,7 @@ impl<'h> Failures<'h> {
 
     /// Adds the failure of one slot.
     pub(super) fn of(slot: &Slot<'h>, error: KeyringError) -> Self {
-        Failures(Some((slot.label, error)))
+        SlotFailures(Some((slot.label, error)))
     }
 
     /// Returns the error by SPEC O-PRECEDENCE.

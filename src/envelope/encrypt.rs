@@ -168,9 +168,9 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
                     let mut salt = [0; layout::SALT_LEN];
                     self.random.fill(&mut salt)?;
                     let core = *key.core();
-                    let drawn = Drawn { core, data_key: key.data_key(), salt };
-                    self.write_slots(header, &drawn, |slots| key.slots().push(slots))?;
-                    return drawn.encryptor(&self.settings, aad, fork_guard);
+                    let parts = RandomParts { core, data_key: key.data_key(), salt };
+                    self.write_slots(header, &parts, |slots| key.slots().push(slots))?;
+                    return parts.encryptor(&self.settings, aad, fork_guard);
                 }
                 Found::First(wrap) => first = Some(wrap),
                 Found::Alone => {}
@@ -180,15 +180,15 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         let mut pool = RandomPool::for_message(&self.random)?;
         let mut data_key = DataKey::empty();
         let id_random = draw_data_key(suite, &mut data_key, &mut pool)?;
-        let drawn = Drawn::new(suite, id_random, &data_key, &mut pool)?;
+        let parts = RandomParts::new(suite, id_random, &data_key, &mut pool)?;
         let uncounted = first.as_ref().map_or(0, |first| first.uncounted());
         // Saturates: a statistic.
         let counted = plaintext_len.map(|len| len.saturating_add(uncounted));
-        let context = WrapContext::for_message(&drawn.core, counted);
-        self.write_slots(header, &drawn, |slots| {
-            let wrapped = self.wrap_checked(&drawn, &context, slots, &mut pool);
+        let context = WrapContext::for_message(&parts.core, counted);
+        self.write_slots(header, &parts, |slots| {
+            let wrapped = self.wrap_checked(&parts, &context, slots, &mut pool);
             if let Some(first) = first {
-                let key = || ReusableKey::new(&drawn.core, drawn.data_key, slots);
+                let key = || ReusableKey::new(&parts.core, parts.data_key, slots);
                 let failed = |error: &KeyringError| FailedWrap {
                     error: error.clone(),
                     slots: slots.slots().len(),
@@ -197,7 +197,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
             }
             wrapped
         })?;
-        drawn.encryptor(&self.settings, aad, fork_guard)
+        parts.encryptor(&self.settings, aad, fork_guard)
     }
 }
 
@@ -206,16 +206,16 @@ impl<K: Keyring, R> Envelope<K, R> {
     /// keyring nowhere else.
     fn wrap_checked(
         &self,
-        drawn: &Drawn<'_>,
+        parts: &RandomParts<'_>,
         context: &WrapContext<'_>,
         slots: &mut SlotWriter<'_>,
         pool: &mut RandomPool<'_>,
     ) -> Result<(), KeyringError> {
-        self.keyring.wrap(drawn.data_key, context, slots, pool)?;
+        self.keyring.wrap(parts.data_key, context, slots, pool)?;
         if !self.verifies_wraps {
             return Ok(());
         }
-        let context = WrapContext::proving(&drawn.core);
+        let context = WrapContext::proving(&parts.core);
         let mut written = slots.slots();
         written.try_for_each(|slot| match verify_slot(&*self.keyring, &context, &slot) {
             Err(KeyringError::NotMine | KeyringError::Authentication) => {
@@ -228,11 +228,11 @@ impl<K: Keyring, R> Envelope<K, R> {
     fn write_slots(
         &self,
         header: &mut [u8],
-        drawn: &Drawn<'_>,
+        parts: &RandomParts<'_>,
         write: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
     ) -> Result<(), Error> {
         let mut refused = None;
-        let written = write_header(header, &drawn.core, |slots| {
+        let written = write_header(header, &parts.core, |slots| {
             let wrapped = write(slots);
             if let Err(KeyringError::Refused(refusal)) = &wrapped {
                 refused = Some((slots.slots().len(), *refusal));
@@ -268,13 +268,13 @@ fn draw_salt(pool: &mut RandomPool<'_>) -> Result<[u8; layout::SALT_LEN], Error>
 }
 
 /// A message whose random parts are drawn. Its data key is not moved while a keyring wraps it.
-struct Drawn<'k> {
+struct RandomParts<'k> {
     core: ImmutableCore,
     data_key: &'k DataKey,
     salt: [u8; layout::SALT_LEN],
 }
 
-impl<'k> Drawn<'k> {
+impl<'k> RandomParts<'k> {
     fn new(
         suite: Suite,
         id_random: [u8; 8],
@@ -288,7 +288,7 @@ impl<'k> Drawn<'k> {
         let salt = draw_salt(pool)?;
         let core = ImmutableCore::generate(suite, id_random, data_key)
             .map_err(|_| Error::KeyLength { len, needed })?;
-        Ok(Drawn { core, data_key, salt })
+        Ok(RandomParts { core, data_key, salt })
     }
 
     /// Derives the keys of its body.

@@ -1,7 +1,7 @@
 //! Examination of the slots of a header, without the body.
 
 use super::Envelope;
-use super::decrypt::Failures;
+use super::decrypt::SlotFailures;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Header, MAX_SLOTS, Slot, SlotLabel};
@@ -153,7 +153,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     fn verify_name(&self, header: &Header<'_>, name: &str) -> Result<(), Error> {
         let context = WrapContext::new(header.core());
         let mut data_key = DataKey::empty();
-        let mut failures = Failures::default();
+        let mut failures = SlotFailures::default();
         let slots = || header.slots().filter(|slot| slot.label.name.as_str() == name);
         for slot in slots() {
             match unwrap_verified(&*self.keyring, &slot, &context, &mut data_key) {

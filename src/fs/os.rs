@@ -140,8 +140,8 @@ impl Directory for OsDirectory {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, ".", flags, OWNER_ONLY)?;
         // It gets its name by `/proc`, which need not be there.
-        let (held, found) = (rustix::fs::fstat(&fd)?, rustix::fs::stat(proc_path(&fd))?);
-        if (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino) {
+        let (opened, found) = (rustix::fs::fstat(&fd)?, rustix::fs::stat(proc_path(&fd))?);
+        if (opened.st_dev, opened.st_ino) != (found.st_dev, found.st_ino) {
             return Err(io::ErrorKind::Unsupported.into());
         }
         Ok(Box::new(OsFile { fd, directory: Some(self.fd.try_clone()?) }))

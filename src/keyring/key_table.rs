@@ -1,6 +1,6 @@
 //! A table of master keys and their versions, shared by all keyrings with records.
 
-use super::wrapping_key::{KeyMaterialStore, Made, MadeVersion, WrappingKey};
+use super::wrapping_key::{CreatedKey, CreatedVersion, KeyMaterialStore, WrappingKey};
 use super::{Freshness, KeyringError, PrimaryKey, Refusal, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
@@ -48,7 +48,7 @@ pub(super) struct MasterKeys {
 #[derive(Default)]
 pub(super) struct NewKeys {
     /// Every version whose material was made, for [`MasterKeys::discard`].
-    pub(super) made: Vec<MadeVersion>,
+    pub(super) made: Vec<CreatedVersion>,
     /// The material that is to be stored.
     pub(super) stored: Vec<(MasterKeyId, MasterKey)>,
 }
@@ -269,12 +269,12 @@ impl MasterKeys {
         let mut new = NewKeys::default();
         let mut keys = self.keys.clone();
         let mut make = |name: KeyName<'_>, version: KeyVersion, material: Material<'_>| {
-            let Made { key, material, stored } =
+            let CreatedKey { key, material, stored } =
                 self.source.make(name, version, material, &mut *rng)?;
             let id = material.master_key_id;
             // Material that is on record already is another version's too: it is never discarded.
             if !self.is_on_record(id) {
-                new.made.push(MadeVersion { name: name.as_str().into(), version, material });
+                new.made.push(CreatedVersion { name: name.as_str().into(), version, material });
             }
             keys.entry(id).or_insert(key);
             new.stored.extend(stored.map(|stored| (id, stored)));

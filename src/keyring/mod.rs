@@ -158,9 +158,9 @@ pub trait Keyring: Send + Sync {
         name: KeyName<'_>,
         visit: &mut dyn FnMut(KeyName<'_>),
     ) -> Result<(), KeyringError> {
-        let mut is_held = false;
-        self.visit_primaries(&mut |primary| is_held |= primary.label.name == name)?;
-        if is_held {
+        let mut exists = false;
+        self.visit_primaries(&mut |primary| exists |= primary.label.name == name)?;
+        if exists {
             visit(name);
         }
         Ok(())

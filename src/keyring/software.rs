@@ -1,7 +1,7 @@
 //! Wrap algorithm 1: XAES-256-GCM under a master key in this process's memory.
 
 use super::counter::Counts;
-use super::wrapping_key::{KeyMaterialStore, Made, WrappingKey};
+use super::wrapping_key::{CreatedKey, KeyMaterialStore, WrappingKey};
 use super::{KeyringError, SlotWriter, WrapContext};
 use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 use crate::crypto::{CryptoError, kdf, xaes};
@@ -98,7 +98,7 @@ impl KeyMaterialStore for SoftwareSource {
         _: KeyVersion,
         source: Material<'_>,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Made, Error> {
+    ) -> Result<CreatedKey, Error> {
         let (key, origin) = match source {
             Material::Fresh => {
                 let key = MasterKey::generate(rng).map_err(RandomnessUnavailable::of)?;
@@ -109,7 +109,7 @@ impl KeyMaterialStore for SoftwareSource {
         let software = SoftwareKey::new(&key).ok_or(LifecycleError::KeyMaterial)?;
         let algorithm = WrapAlgorithm::XAES_256_GCM;
         let material = NewMaterial { master_key_id: software.id(), algorithm, origin };
-        Ok(Made { key: Arc::new(software), material, stored: Some(key) })
+        Ok(CreatedKey { key: Arc::new(software), material, stored: Some(key) })
     }
 }
 

@@ -52,10 +52,10 @@ impl<K: Keyring> WithoutVersions<K> {
     /// [`LifecycleError::KeyName`] if the name is invalid; [`Error::Backend`] if the keyring cannot be read.
     pub fn and(mut self, name: &str, version: KeyVersion) -> Result<Self, Error> {
         let key = KeyName::new(name)?;
-        let mut is_held = false;
-        let held = self.keyring.holds(key, &mut |held| is_held |= held == key);
-        held.map_err(Error::from_wrap)?;
-        if !is_held {
+        let mut exists = false;
+        let visited = self.keyring.holds(key, &mut |own| exists |= own == key);
+        visited.map_err(Error::from_wrap)?;
+        if !exists {
             return Err(LifecycleError::UnknownKey { key: name.into() }.into());
         }
         self.excluded.push((name.into(), version));

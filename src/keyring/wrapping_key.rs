@@ -103,7 +103,7 @@ pub(crate) trait KeyMaterialStore: Send + Sync {
         version: KeyVersion,
         source: Material<'_>,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Made, Error>;
+    ) -> Result<CreatedKey, Error>;
 
     /// Whether a version without a record can have `algorithm`. If so, a slot of it is refused as
     /// unknown or destroyed, else it belongs to another keyring.
@@ -125,7 +125,7 @@ pub(crate) trait KeyMaterialStore: Send + Sync {
     /// Destroys `made`: the change that it was made for has certainly failed.
     ///
     /// Material that cannot be destroyed now stays without a record, which is harmless.
-    fn discard(&self, made: &[MadeVersion]) {
+    fn discard(&self, made: &[CreatedVersion]) {
         let _ = made;
     }
 
@@ -156,7 +156,7 @@ pub(crate) trait KeyMaterialStore: Send + Sync {
 pub(crate) const PROCESS_WRAP_LIMIT: u64 = 1 << 28;
 
 /// The material of a new version, made.
-pub(crate) struct Made {
+pub(crate) struct CreatedKey {
     /// The key, ready to wrap and unwrap.
     pub(crate) key: Arc<dyn WrappingKey>,
     /// The part that is recorded.
@@ -167,7 +167,7 @@ pub(crate) struct Made {
 
 /// A version whose material was made, and how to find the material.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MadeVersion {
+pub(crate) struct CreatedVersion {
     /// The master key.
     pub(crate) name: String,
     /// The version.

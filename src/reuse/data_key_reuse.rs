@@ -117,8 +117,8 @@ enum BatchKey {
     Ended,
 }
 
-/// The place of a message.
-enum Place {
+/// The role of a message in a batch.
+enum Role {
     Alone,
     First(Arc<Batch>, Option<Uncounted>),
     Further(Arc<Batch>),
@@ -160,7 +160,7 @@ impl DataKeyReuse {
     }
 
     /// Takes one message out of the bounds of the open batch, or begins another.
-    fn place(&self, kind: BatchKind, plaintext_len: u64) -> Place {
+    fn admit(&self, kind: BatchKind, plaintext_len: u64) -> Role {
         let mut table = self.table.write();
         // Under the lock: no batch is born after the time that another message goes by.
         let now = (self.clock)();
@@ -168,23 +168,23 @@ impl DataKeyReuse {
         if let Some(at) = table.open.iter().position(|open| open.kind == kind)
             && let Some(batch) = table.take(at, plaintext_len)
         {
-            return Place::Further(batch);
+            return Role::Further(batch);
         }
         let left = (self.messages.checked_sub(1), self.bytes.checked_sub(plaintext_len));
-        let (Some(messages_left @ 1..), Some(bytes_left)) = left else { return Place::Alone };
+        let (Some(messages_left @ 1..), Some(bytes_left)) = left else { return Role::Alone };
         if self.age.is_zero() {
-            return Place::Alone;
+            return Role::Alone;
         }
         let batch = Arc::new(Batch { born: now, key: Monitor::new(BatchKey::BeingWrapped) });
         let new = Open { kind, batch: batch.clone(), messages_left, bytes_left };
         match table.open.iter_mut().find(|open| open.kind == kind) {
-            Some(old) if old.bytes_left >= bytes_left => return Place::Alone,
+            Some(old) if old.bytes_left >= bytes_left => return Role::Alone,
             Some(old) => *old = new,
             None => table.open.push(new),
         }
         // Saturates: a statistic.
         table.stats.wraps = table.stats.wraps.saturating_add(1);
-        Place::First(batch, table.uncounted.take())
+        Role::First(batch, table.uncounted.take())
     }
 
     /// Ends a batch for all messages that have not got its key yet.
@@ -228,10 +228,10 @@ impl ReuseKeys for DataKeyReuse {
     ) -> Result<Found<'_>, FailedWrap> {
         let mut has_ended = false;
         loop {
-            let batch = match self.place(kind, plaintext_len) {
-                Place::Alone => return Ok(Found::Alone),
-                Place::First(batch, uncounted) => return Ok(self.first(batch, uncounted, keyring)),
-                Place::Further(batch) => batch,
+            let batch = match self.admit(kind, plaintext_len) {
+                Role::Alone => return Ok(Found::Alone),
+                Role::First(batch, uncounted) => return Ok(self.first(batch, uncounted, keyring)),
+                Role::Further(batch) => batch,
             };
             let Some(key) = batch.wait(&self.waits)? else { continue };
             // After the wait, which may have been long.

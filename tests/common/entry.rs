@@ -195,7 +195,7 @@ impl Case<'_> {
         assert_eq!(answer, expected, "rewrap_in_place, {}", self.text());
         match rewrapped {
             // SPEC R-LABELS: nothing was opened, and nothing may change.
-            Ok(rewrap) if rewrap.report().went_by_labels() => {
+            Ok(rewrap) if rewrap.report().relied_on_labels() => {
                 assert!(message == changed, "rewrap_in_place wrote, {}", self.text());
                 assert!(changed.starts_with(rewrap.header()), "rewrap, {}", self.text());
             }

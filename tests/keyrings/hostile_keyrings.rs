@@ -245,7 +245,7 @@ fn wrong_claims_of_freshness_lose_no_data() {
         let report = envelope.rewrap_in_place(&mut rewrapped, options).unwrap();
         // The slot is current already.
         assert_eq!(report.is_changed(), attempt == 0);
-        assert!(report.is_complete() && !report.went_by_labels());
+        assert!(report.is_complete() && !report.relied_on_labels());
         opens(&keyring, &rewrapped);
     }
     opens(&keyring, &message);

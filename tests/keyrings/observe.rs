@@ -163,7 +163,7 @@ fn unverified_slot_is_reported_and_foreign_is_not() {
     saw(&keyring, &["not verified orders 1"]);
     // It is labelled with the primary.
     let by_label = Envelope::new(&keyring).rewrap(&changed, RewrapOptions::new()).unwrap();
-    assert!(by_label.report().went_by_labels());
+    assert!(by_label.report().relied_on_labels());
     saw(&keyring, &[]);
     keyring.rotate().unwrap();
     keyring.observer().take();

@@ -171,7 +171,7 @@ fn name_is_rewrapped_whatever_becomes_of_another() {
     let rewrapped = Envelope::new(&keyring).rewrap(&message, USUAL).unwrap();
     assert_eq!(versions_of(rewrapped.header()), [2, 1]);
     let report = rewrapped.report();
-    assert!(!report.is_complete() && !report.went_by_labels());
+    assert!(!report.is_complete() && !report.relied_on_labels());
     let [SlotOutcome::Rewrapped, SlotOutcome::Backend(error)] = report.slots() else {
         panic!("{report:?}");
     };

@@ -263,7 +263,7 @@ proptest! {
                             // A slot with the label of the primary counts as one.
                             prop_assert!(!disabled[*under]);
                             prop_assert_eq!(report.is_changed(), stale);
-                            prop_assert_eq!(report.went_by_labels(), !stale);
+                            prop_assert_eq!(report.relied_on_labels(), !stale);
                             *under = primary;
                         }
                         Err(error) => {

@@ -3,7 +3,7 @@
 use super::simulated_directory::SimulatedDirectory;
 use crate::keyring::counter::Counts;
 use crate::keyring::software::SoftwareSource;
-use crate::keyring::wrapping_key::{KeyMaterialStore, Made, MadeVersion, WrappingKey};
+use crate::keyring::wrapping_key::{CreatedKey, CreatedVersion, KeyMaterialStore, WrappingKey};
 use crate::keyset::LifecycleError;
 use crate::{
     BackendError, DataKey, Error, KeyName, KeyVersion, MasterKeyId, SlotLabel,
@@ -151,7 +151,7 @@ impl KeyMaterialStore for Token {
         version: KeyVersion,
         source: Material<'_>,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Made, Error> {
+    ) -> Result<CreatedKey, Error> {
         match source {
             Material::Imported(_) if self.0.takes_imports => {
                 return SoftwareSource.make(name, version, source, rng);
@@ -168,7 +168,7 @@ impl KeyMaterialStore for Token {
         self.0.keys.lock().unwrap().insert(key_label.clone(), key.try_into().unwrap());
         self.note(Deed::Made, key_label.clone());
         let material = NewMaterial { master_key_id, algorithm, origin: Origin::Token };
-        Ok(Made { key: self.key_object(key_label, algorithm), material, stored: None })
+        Ok(CreatedKey { key: self.key_object(key_label, algorithm), material, stored: None })
     }
 
     fn can_make(&self, algorithm: WrapAlgorithm) -> bool {
@@ -180,8 +180,8 @@ impl KeyMaterialStore for Token {
         (record.algorithm == self.0.algorithm).then(|| self.key_object(key_label, record.algorithm))
     }
 
-    fn discard(&self, made: &[MadeVersion]) {
-        for MadeVersion { name, version, material } in made {
+    fn discard(&self, made: &[CreatedVersion]) {
+        for CreatedVersion { name, version, material } in made {
             self.remove(Deed::Discarded, (name.clone(), *version, material.master_key_id));
         }
     }

@@ -96,9 +96,9 @@ pub(super) fn test_rewraps<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot])
 pub(super) fn test_names<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
     for slot in slots {
         let name = slot.label().name;
-        let held = holds(probe, name);
-        let own = !held.is_empty() && held.iter().all(|held| *held == slot.name);
-        Rule::Holds.check(own, format!("of {name} it visits {held:?}"));
+        let visited = holds(probe, name);
+        let own = !visited.is_empty() && visited.iter().all(|visited| *visited == slot.name);
+        Rule::Holds.check(own, format!("of {name} it visits {visited:?}"));
         let (result, new) = probe.wrap_under(name);
         let one = result.is_ok() && new.len() == 1 && new[0].name == slot.name;
         let is_primary = one && slots.iter().any(|slot| slot.label() == new[0].label());
@@ -107,8 +107,8 @@ pub(super) fn test_names<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
         probe.expect(&new[0], Expected::Opens, "the slot that wrap_under pushed");
     }
     let nobody = KeyName::checked("conformance/nobody");
-    let held = holds(probe, nobody);
-    Rule::Holds.check(held.is_empty(), format!("of {nobody} it visits {held:?}"));
+    let visited = holds(probe, nobody);
+    Rule::Holds.check(visited.is_empty(), format!("of {nobody} it visits {visited:?}"));
     let (result, new) = probe.wrap_under(nobody);
     let reported =
         matches!(&result, Err(KeyringError::UnknownKey { key }) if key == nobody.as_str());
@@ -118,12 +118,12 @@ pub(super) fn test_names<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
 }
 
 fn holds<K: Keyring>(probe: &Probe<'_, K>, name: KeyName<'_>) -> Vec<String> {
-    let mut held = Vec::new();
-    let result = probe.keyring.holds(name, &mut |name| held.push(name.as_str().to_owned()));
+    let mut visited = Vec::new();
+    let result = probe.keyring.holds(name, &mut |name| visited.push(name.as_str().to_owned()));
     if let Err(error) = result {
         Rule::Holds.broken(format!("of {name}: {error:?}"));
     }
-    held
+    visited
 }
 
 pub(super) fn expect_no_rewrap<K: Keyring>(

@@ -111,9 +111,9 @@ fn test_guards<K: Lifecycle>(subject: &Subject<K>) {
     };
     let hold = Change::Hold { key, version: Some(version), reason: "conformance" };
     made(Rule::States, subject, &[hold, Change::RequireEvidence { key }]);
-    let held = guard(ChangeOptions::at(NOW).on_evidence([1; 32]));
+    let refused = guard(ChangeOptions::at(NOW).on_evidence([1; 32]));
     Rule::States
-        .check(matches!(held, Guard::OnHold { .. }), format!("a version on hold: {held:?}"));
+        .check(matches!(refused, Guard::OnHold { .. }), format!("a version on hold: {refused:?}"));
     made(Rule::States, subject, &[Change::Release { key, version: Some(version) }]);
     let wanted = guard(ChangeOptions::at(NOW));
     Rule::States.check(wanted == Guard::EvidenceRequired, format!("without evidence: {wanted:?}"));

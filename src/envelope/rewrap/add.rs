@@ -4,7 +4,7 @@ use super::grant::{GrantOptions, open_one};
 use super::write::NewHeader;
 use super::{prove_slot, refused_primary, verify_slot};
 use crate::crypto::secret::DataKey;
-use crate::envelope::decrypt::Failures;
+use crate::envelope::decrypt::SlotFailures;
 use crate::envelope::scratch::{STACK_LEN, Scratch};
 use crate::error::Error;
 use crate::format::{Header, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, Slots, unpadded_len};
@@ -20,7 +20,7 @@ pub(super) struct Grant<'a, K, T: ?Sized> {
 }
 
 /// Whether each slot of the old header opens with `to`; `None` if that is unknown so far.
-type Twins = [Option<bool>; MAX_SLOTS];
+type CheckedSlots = [Option<bool>; MAX_SLOTS];
 
 impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
     /// Adds the missing slots to `header` (SPEC G-ADD). Returns whether any was missing.
@@ -30,15 +30,15 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
         reserved: usize,
         pool: &mut RandomPool<'_>,
     ) -> Result<bool, Error> {
-        let mut twins: Twins = [None; MAX_SLOTS];
-        if self.is_there(&mut twins)? {
+        let mut checked: CheckedSlots = [None; MAX_SLOTS];
+        if self.is_there(&mut checked)? {
             return Ok(false);
         }
         let made = self.make(pool)?;
         let (mut changes, mut count) = (0_usize, self.old.slots().len());
         for new in made.slots() {
             match self.old.slots().position(|slot| slot.label.same_key(&new.label)) {
-                Some(at) if self.opens(at, &mut twins)? => continue,
+                Some(at) if self.opens(at, &mut checked)? => continue,
                 Some(_) => {}
                 None => count += 1,
             }
@@ -54,9 +54,9 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
         if count > MAX_SLOTS {
             return Err(Error::Slot(SlotFault::TooMany));
         }
-        let (made, twins) = (&made, &twins);
+        let (made, checked) = (&made, &checked);
         let slots = || {
-            let old = self.old.slots().zip(twins).map(|(slot, opens)| match opens {
+            let old = self.old.slots().zip(checked).map(|(slot, opens)| match opens {
                 Some(false) => made.of_key(&slot).unwrap_or(slot),
                 _ => slot,
             });
@@ -68,7 +68,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
     }
 
     /// Returns whether the header has each slot that `to` would write, and they open.
-    fn is_there(&self, twins: &mut Twins) -> Result<bool, Error> {
+    fn is_there(&self, checked: &mut CheckedSlots) -> Result<bool, Error> {
         let mut wanted = [false; MAX_SLOTS];
         let (mut is_any, mut is_all) = (false, true);
         let asked = self.to.visit_primaries(&mut |primary| {
@@ -80,14 +80,14 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
         });
         asked.map_err(Error::from_wrap)?;
         for (at, _) in wanted.iter().enumerate().filter(|(_, wanted)| **wanted) {
-            is_all &= self.opens(at, twins)?;
+            is_all &= self.opens(at, checked)?;
         }
         Ok(is_any && is_all)
     }
 
     /// Returns whether a slot of the old header opens with `to`, which unwraps it once.
-    fn opens(&self, at: usize, twins: &mut Twins) -> Result<bool, Error> {
-        let (Some(slot), Some(known)) = (self.old.slots().nth(at), twins.get_mut(at)) else {
+    fn opens(&self, at: usize, checked: &mut CheckedSlots) -> Result<bool, Error> {
+        let (Some(slot), Some(known)) = (self.old.slots().nth(at), checked.get_mut(at)) else {
             return Ok(false);
         };
         if let Some(opens) = *known {
@@ -101,7 +101,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
             Ok(()) => true,
             // Damaged, or of an algorithm that the version does not have (SPEC W-ONE).
             Err(KeyringError::NotMine | KeyringError::Authentication) => false,
-            Err(error) => return Err(Failures::of(&slot, error).into_error(self.old)),
+            Err(error) => return Err(SlotFailures::of(&slot, error).into_error(self.old)),
         };
         *known = Some(opens);
         Ok(opens)

@@ -5,7 +5,7 @@ use super::add::Grant;
 use super::write::NewHeader;
 use crate::crypto::secret::DataKey;
 use crate::envelope::Envelope;
-use crate::envelope::decrypt::Failures;
+use crate::envelope::decrypt::SlotFailures;
 use crate::error::Error;
 use crate::format::{Header, KeyVersion, Slot};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext, unwrap_verified};
@@ -240,9 +240,9 @@ pub(super) fn open_one<'h, K: Keyring + ?Sized>(
     slots: impl Iterator<Item = Slot<'h>>,
     named: &NamedVersions<'_>,
     data_key: &mut DataKey,
-) -> Result<(), Failures<'h>> {
+) -> Result<(), SlotFailures<'h>> {
     let context = WrapContext::new(header.core());
-    let mut failures = Failures::default();
+    let mut failures = SlotFailures::default();
     for slot in slots {
         let refused = match keyring.freshness(&slot.label) {
             // A state refuses before any call to a backend.

@@ -3,7 +3,7 @@
 use super::report::{RewrapReport, SlotOutcome};
 use super::write::NewHeader;
 use super::{RewrapOptions, prove_slot, refused_primary, verify_slot};
-use crate::envelope::decrypt::Failures;
+use crate::envelope::decrypt::SlotFailures;
 use crate::envelope::opened::Opened;
 use crate::envelope::scratch::NewSlots;
 use crate::error::Error;
@@ -126,7 +126,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
             let mut slots = self.named(name);
             slots.all(|(index, _)| progress.freshness(index) == Some(Freshness::NotMine))
         };
-        progress.report.went_by_labels()
+        progress.report.relied_on_labels()
             && self.slots().all(|(_, Slot { label, .. })| {
                 self.is_all_primary(progress, label.name) || is_foreign(label.name)
             })
@@ -144,7 +144,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
             // Under `trusting_backend` no data key may enter this process, so the label decides.
             if self.options.trust_backend || self.opens(index, &slot, progress)? {
                 let error = KeyringError::Refused(Refusal::Compromised);
-                return Err(Failures::of(&slot, error).into_error(self.old));
+                return Err(SlotFailures::of(&slot, error).into_error(self.old));
             }
         }
         Ok(())
@@ -321,7 +321,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
 
     /// Checks that a slot opens. Labels alone suffice only under SPEC R-LABELS (SPEC R-FAIL).
     fn prove_one(&self, progress: &mut SlotProgress<'_>) -> Result<(), Error> {
-        let trusts = self.options.trust_backend && progress.report.went_by_labels();
+        let trusts = self.options.trust_backend && progress.report.relied_on_labels();
         for (index, slot) in self.slots() {
             if trusts || progress.has_opened() {
                 return Ok(());
@@ -334,7 +334,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         if progress.has_opened() {
             return Ok(());
         }
-        let mut failures = Failures::default();
+        let mut failures = SlotFailures::default();
         for (index, slot) in self.slots() {
             if let Some(error) = progress.outcome(index).failure() {
                 failures.add(&slot, error);

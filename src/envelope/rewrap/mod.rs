@@ -10,7 +10,7 @@ mod write;
 pub use grant::{GrantOptions, HeaderUpdate};
 pub use report::{RewrapReport, SlotOutcome};
 
-use super::decrypt::Failures;
+use super::decrypt::SlotFailures;
 use super::{Envelope, OpenedKey};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
@@ -246,7 +246,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     pub(crate) fn check_opens(&self, header: &[u8]) -> Result<(), Error> {
         let header = Header::parse_detached(header)?;
         let context = WrapContext::new(header.core());
-        let mut failures = Failures::default();
+        let mut failures = SlotFailures::default();
         for slot in header.slots() {
             match verify_slot(&*self.keyring, &context, &slot) {
                 Ok(()) => return Ok(()),
@@ -299,7 +299,9 @@ fn prove_slot<K: Keyring + ?Sized>(
             Err(Error::Slot(SlotFault::Unproven))
         }
         // The new version, not the old one: it was disabled in between, for example.
-        Err(error @ KeyringError::Refused(_)) => Err(Failures::of(new, error).into_error(header)),
+        Err(error @ KeyringError::Refused(_)) => {
+            Err(SlotFailures::of(new, error).into_error(header))
+        }
         Err(error) => Ok(Some(error)),
     }
 }

@@ -111,7 +111,7 @@ impl RewrapReport {
     /// Returns whether every slot of this keyring is under its primary version now: none was left because
     /// it is refused, does not verify, or its backend failed.
     ///
-    /// Slots of other keyrings do not count. If the report [`went_by_labels`](Self::went_by_labels), the
+    /// Slots of other keyrings do not count. If the report [`relied_on_labels`](Self::relied_on_labels), the
     /// result relies on labels.
     pub fn is_complete(&self) -> bool {
         !self.slots().iter().any(|outcome| !outcome.is_not_mine() && outcome.failure().is_some())
@@ -119,7 +119,7 @@ impl RewrapReport {
 
     /// Returns whether a slot counts as under the primary version by its label alone. Anyone who can
     /// write the header can write a label.
-    pub fn went_by_labels(&self) -> bool {
+    pub fn relied_on_labels(&self) -> bool {
         self.slots().iter().any(|outcome| matches!(outcome, SlotOutcome::Labelled))
     }
 }

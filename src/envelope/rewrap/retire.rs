@@ -2,7 +2,7 @@
 
 use super::job::{RewrapJob, SlotProgress};
 use super::report::SlotOutcome;
-use crate::envelope::decrypt::Failures;
+use crate::envelope::decrypt::SlotFailures;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MAX_SLOTS};
 use crate::keyring::{Keyring, KeyringError, Refusal};
@@ -33,7 +33,7 @@ impl<K: Keyring> RewrapJob<'_, K> {
                 SlotOutcome::Refused(Refusal::UnknownVersion | Refusal::Excluded)
                 | SlotOutcome::Backend(_) => {
                     let error = outcome.failure().unwrap_or(KeyringError::NotMine);
-                    return Err(Failures::of(&slot, error).into_error(self.old));
+                    return Err(SlotFailures::of(&slot, error).into_error(self.old));
                 }
                 SlotOutcome::NotMine if is_foreign => {
                     let refusal = Refusal::UnknownVersion;
@@ -57,8 +57,8 @@ impl<K: Keyring> RewrapJob<'_, K> {
         };
         mean(name);
         if let Ok(alias) = KeyName::new(name) {
-            let held = self.keyring.holds(alias, &mut |key| mean(key.as_str()));
-            held.map_err(Error::from_wrap)?;
+            let visited = self.keyring.holds(alias, &mut |key| mean(key.as_str()));
+            visited.map_err(Error::from_wrap)?;
         }
         Ok(meant)
     }

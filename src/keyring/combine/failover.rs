@@ -1,6 +1,6 @@
 //! Several keyrings of which one is enough: the first that is available wraps, any unwraps.
 
-use super::{Failures, Members, holds_key};
+use super::{MemberFailures, Members, holds_key};
 use crate::crypto::secret::DataKey;
 use crate::error::{BackendFailure, Error};
 use crate::format::{KeyName, Suite, slot_len};
@@ -72,7 +72,7 @@ impl FailoverKeyring {
         &self,
         call: impl FnMut(&dyn Keyring) -> Option<Result<(), KeyringError>>,
     ) -> Result<(), KeyringError> {
-        let mut failures = Failures::default();
+        let mut failures = MemberFailures::default();
         for result in self.members.iter().filter_map(call) {
             let Err(error) = result else { return Ok(()) };
             let is_outage = is_outage(&error);

@@ -1,6 +1,6 @@
 //! Several keyrings of which the first wraps and any unwraps, for a migration.
 
-use super::{CombinedFreshness, Failures, Members, concerns_slot, holds_key};
+use super::{CombinedFreshness, MemberFailures, Members, concerns_slot, holds_key};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyName, Slot, SlotLabel};
@@ -97,7 +97,7 @@ impl Keyring for MigratingKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        let mut failures = Failures::default();
+        let mut failures = MemberFailures::default();
         let first = self.members.first();
         // A back end may rewrap its own slots on its own side.
         match first.rewrap(slot, context, slots, rng) {

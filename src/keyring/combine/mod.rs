@@ -65,7 +65,7 @@ impl Members {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        let mut failures = Failures::default();
+        let mut failures = MemberFailures::default();
         for member in self.iter() {
             match unwrap_verified(member, slot, context, data_key) {
                 Ok(()) => return Ok(()),
@@ -81,17 +81,17 @@ impl Members {
         name: KeyName<'_>,
         visit: &mut dyn FnMut(KeyName<'_>),
     ) -> Result<(), KeyringError> {
-        let (mut is_held, mut failures) = (false, Failures::default());
+        let (mut exists, mut failures) = (false, MemberFailures::default());
         for member in self.iter() {
             let mut visit = |key: KeyName<'_>| {
-                is_held = true;
+                exists = true;
                 visit(key);
             };
             if let Err(error) = member.holds(name, &mut visit) {
                 failures.add(error);
             }
         }
-        if is_held { Ok(()) } else { failures.0.map_or(Ok(()), Err) }
+        if exists { Ok(()) } else { failures.0.map_or(Ok(()), Err) }
     }
 
     /// Returns the freshness of the slot at the member that knows most about it.
@@ -146,14 +146,14 @@ impl Members {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        rewrap(self.iter(), Failures::default(), (slot, context), slots, rng)
+        rewrap(self.iter(), MemberFailures::default(), (slot, context), slots, rng)
     }
 }
 
 /// Rewraps with the first member that opens the slot, so that each slot stays with its owner.
 pub(super) fn rewrap<'m>(
     members: impl Iterator<Item = &'m dyn Keyring>,
-    mut failures: Failures,
+    mut failures: MemberFailures,
     (slot, context): (&Slot<'_>, &WrapContext<'_>),
     slots: &mut SlotWriter<'_>,
     rng: &mut KeyringRng<'_>,
@@ -173,9 +173,9 @@ pub(super) fn rewrap<'m>(
 /// Returns whether `keyring` has a master key `name`. An alias does not count, since a rewrap keeps
 /// the name of a slot (SPEC R-NAME).
 pub(super) fn holds_key(keyring: &dyn Keyring, name: KeyName<'_>) -> Result<bool, KeyringError> {
-    let mut is_held = false;
-    keyring.holds(name, &mut |key| is_held |= key == name)?;
-    Ok(is_held)
+    let mut exists = false;
+    keyring.holds(name, &mut |key| exists |= key == name)?;
+    Ok(exists)
 }
 
 impl fmt::Debug for Members {
@@ -186,9 +186,9 @@ impl fmt::Debug for Members {
 
 /// The most specific error of the members that did not open a slot.
 #[derive(Default)]
-pub(super) struct Failures(Option<KeyringError>);
+pub(super) struct MemberFailures(Option<KeyringError>);
 
-impl Failures {
+impl MemberFailures {
     /// Keeps the first of the errors with the highest rank.
     pub(super) fn add(&mut self, error: KeyringError) {
         if self.0.as_ref().is_none_or(|known| rank(&error) > rank(known)) {

@@ -28,8 +28,8 @@ impl Keyring for FileKeyring {
         name: KeyName<'_>,
         visit: &mut dyn FnMut(KeyName<'_>),
     ) -> Result<(), KeyringError> {
-        let is_held = |state: &Snapshot| Ok(state.keys.keysets.find(name.as_str()).is_some());
-        self.with_snapshot(is_held, |_| self.is_unknown_name(name))?;
+        let exists = |state: &Snapshot| Ok(state.keys.keysets.find(name.as_str()).is_some());
+        self.with_snapshot(exists, |_| self.is_unknown_name(name))?;
         // Not under the lock: the visitor is the caller's.
         let state = self.open_file.snapshot().clone();
         state.keys.holds(&self.selection, name, visit);

@@ -64,13 +64,13 @@ impl ExternalKeyring {
     /// have the same key.
     pub fn new(token: &Token, keys: &ExternalKeys) -> Result<Self, crate::Error> {
         let keyset = keys.keyset()?;
-        let mut held = WrappingKeys::new();
+        let mut wrapping_keys = WrappingKeys::new();
         for (id, name) in keys.names() {
-            held.insert(id, Arc::new(TokenKey::new(token.clone(), name, id)));
+            wrapping_keys.insert(id, Arc::new(TokenKey::new(token.clone(), name, id)));
         }
         let keysets = KeysetMap::restore(0, 0, alloc::vec![keyset], BTreeMap::new())?;
         let source = Arc::new(TokenSource(token.clone()));
-        let keys = MasterKeys::restore(keysets, held, source);
+        let keys = MasterKeys::restore(keysets, wrapping_keys, source);
         let selection =
             Selection::of(keys.keysets.iter().next().map_or("", |it| it.name().as_str()));
         Ok(ExternalKeyring { keys, selection, events: token.events().clone() })
@@ -206,9 +206,9 @@ mod tests {
         let mut keyset = keys.keyset().unwrap();
         keyset.versions_mut().for_each(|record| record.master_key_id = ID);
         let worn = Arc::new(Worn(Counts::begun_with(PROCESS_WRAP_LIMIT - 2)));
-        let held = WrappingKeys::from([(ID, worn.clone() as Arc<dyn WrappingKey>)]);
+        let wrapping_keys = WrappingKeys::from([(ID, worn.clone() as Arc<dyn WrappingKey>)]);
         let keysets = KeysetMap::restore(0, 0, alloc::vec![keyset], BTreeMap::new()).unwrap();
-        let keys = MasterKeys::restore(keysets, held, Arc::new(SoftwareSource));
+        let keys = MasterKeys::restore(keysets, wrapping_keys, Arc::new(SoftwareSource));
         let events = Arc::new(TokenEvents::new("any".into(), None));
         let keyring = ExternalKeyring { keys, selection: Selection::of("orders"), events };
         let envelope = Envelope::new(&keyring);

@@ -236,7 +236,7 @@ fn every_worked_case_of_the_specification_is_so() {
             assert_eq!(report.slots().len(), before.split(", ").count());
             assert_eq!(rewrapped.header() != header, report.is_changed(), "{case}");
             // Without a call it went by labels, and says so.
-            assert!(!made.is_empty() || report.went_by_labels(), "{case}");
+            assert!(!made.is_empty() || report.relied_on_labels(), "{case}");
             let is_left = ["b1 damaged", "b9 disabled", "a4 damaged"];
             assert_eq!(report.is_complete(), !is_left.iter().any(|left| before.contains(left)));
             let (again, _) = scene.rewrap(rewrapped.header(), USUAL);

@@ -106,7 +106,7 @@ fn rewrap_by_opened_key_wraps_under_its_name_only() {
             assert_eq!(versions_of(&new), [2, 2]);
             // The new header lacks the old slot, and the opened key saves no call there.
             let (again, report, calls) = by_key(&noted, &new, Some(&key));
-            assert!(again == new && report.went_by_labels() && calls.is_empty());
+            assert!(again == new && report.relied_on_labels() && calls.is_empty());
             let body = &message[inspect(&message).unwrap().len()..];
             let opened = Envelope::new(&noted).decrypt_detached(&new, body, ROW).unwrap();
             assert_eq!(opened, b"payload");

@@ -110,7 +110,7 @@ fn refused<K: Keyring>(keyring: K, header: &RefHeader, expected: &Answer) {
     for result in [result, to_new] {
         match &result {
             // Under the label of the primary nothing is opened, and it is said.
-            Ok(report) => assert!(report.went_by_labels() && !report.is_changed()),
+            Ok(report) => assert!(report.relied_on_labels() && !report.is_changed()),
             Err(_) => assert_eq!(Answer::of(&result), *expected),
         }
     }

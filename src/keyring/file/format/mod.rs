@@ -265,9 +265,9 @@ impl KeyFile {
     ) -> Result<WrappingKeys, KeyFileFault> {
         let set_up = |(keyset, record): (&Keyset, &VersionRecord)| {
             let (name, version) = (keyset.name(), record.version);
-            let held = known(earlier, record).or_else(|| set_up(name, record));
+            let key = known(earlier, record).or_else(|| set_up(name, record));
             let absent = || KeyFileFault::TokenVersion { key: name.as_str().into(), version };
-            Ok((record.master_key_id, held.ok_or_else(absent)?))
+            Ok((record.master_key_id, key.ok_or_else(absent)?))
         };
         token_versions(&self.keysets).map(set_up).collect()
     }

@@ -13,7 +13,7 @@ use crate::keyring::pkcs11::ffi::ck;
 use crate::keyring::pkcs11::token::Token;
 use crate::keyring::pkcs11::token::library::LibraryAccess;
 use crate::keyring::pkcs11::token::recovery::{Remedy, remedy_of};
-use crate::keyring::wrapping_key::{KeyMaterialStore, Made, MadeVersion, WrappingKey};
+use crate::keyring::wrapping_key::{CreatedKey, CreatedVersion, KeyMaterialStore, WrappingKey};
 use crate::keyset::{LifecycleError, Material, NewMaterial, Origin, VersionRecord};
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::collections::BTreeSet;
@@ -42,7 +42,7 @@ impl KeyMaterialStore for TokenSource {
         version: KeyVersion,
         source: Material<'_>,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Made, crate::Error> {
+    ) -> Result<CreatedKey, crate::Error> {
         match source {
             Material::Fresh if name.as_str() == CATALOGUE_KEY => {
                 return Err(LifecycleError::NameTaken { name: name.as_str().into() }.into());
@@ -53,7 +53,7 @@ impl KeyMaterialStore for TokenSource {
         let (key, master_key_id) = generate(&self.0, name, version, rng)?;
         let material =
             NewMaterial { master_key_id, algorithm: key.algorithm(), origin: Origin::Token };
-        Ok(Made { key: Arc::new(key), material, stored: None })
+        Ok(CreatedKey { key: Arc::new(key), material, stored: None })
     }
 
     fn can_make(&self, algorithm: WrapAlgorithm) -> bool {
@@ -68,8 +68,8 @@ impl KeyMaterialStore for TokenSource {
         })
     }
 
-    fn discard(&self, made: &[MadeVersion]) {
-        for MadeVersion { name, version, material } in made {
+    fn discard(&self, made: &[CreatedVersion]) {
+        for CreatedVersion { name, version, material } in made {
             let Ok(name) = KeyName::new(name) else { continue };
             // After a failure, a key without a record stays on the token.
             drop(destroy(&self.0, ObjectName::both(name, *version, material.master_key_id)));

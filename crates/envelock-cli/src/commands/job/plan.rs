@@ -96,11 +96,11 @@ impl Planning<'_> {
 }
 
 /// The planning of one source, with the keys of the job.
-struct Judge<'a>(&'a Planning<'a>, &'a Keys);
+struct PlanningScan<'a>(&'a Planning<'a>, &'a Keys);
 
-impl Operation for Judge<'_> {
+impl Operation for PlanningScan<'_> {
     fn apply(&self, item: &Item<'_>) -> Verdict {
-        let Judge(planning, keys) = self;
+        let PlanningScan(planning, keys) = self;
         let header = item.stored.header.as_slice();
         planning.note(header, keys);
         if planning.is_due(item).unwrap_or(false) {
@@ -176,7 +176,7 @@ impl Plan {
             versions: Mutex::default(),
         };
         let reads = time_reads(&store)?;
-        let report = read_labels(&store, shard, &Judge(&planning, keys))?;
+        let report = read_labels(&store, shard, &PlanningScan(&planning, keys))?;
         Ok(Plan {
             definition: definition.clone(),
             report,

@@ -73,21 +73,21 @@ pub fn salvage(bytes: &[u8], protection: &Protection) -> Result<Salvaged, KeyFil
     let unconverted = looks_like::unconverted(bytes);
     let bytes = unconverted.as_ref().map_or(bytes, |bytes| bytes);
     let (opened, key) = open_any(bytes, protection)?;
-    let mut finds = Finds::default();
+    let mut recovered = RecoveredRecords::default();
     for (number, line) in framing::lines(bytes).take(MAX_LINES) {
         for piece in pieces(line) {
-            finds.line(number, piece, &key);
+            recovered.line(number, piece, &key);
         }
     }
-    if let (true, Err(fault)) = (finds.damaged.is_empty(), decode::decode(bytes, &key)) {
+    if let (true, Err(fault)) = (recovered.damaged.is_empty(), decode::decode(bytes, &key)) {
         // Every line is intact, and together they are not a file.
         let (line, what) = match fault {
             KeyFileFault::Record { line, what, .. } => (line, what),
             _ => (1, RecordFault::Whole),
         };
-        finds.damaged.push(Damaged { line, record: RecordName::End, what });
+        recovered.damaged.push(Damaged { line, record: RecordName::End, what });
     }
-    Ok(finds.into_salvaged(opened, key))
+    Ok(recovered.into_salvaged(opened, key))
 }
 
 /// Most damaged lines that are reported one by one.
@@ -122,7 +122,7 @@ pub(super) struct AliasLine {
 
 /// The intact records, and the damaged lines.
 #[derive(Default)]
-struct Finds {
+struct RecoveredRecords {
     header: Option<FileHeader>,
     end: Extra,
     keys: BTreeMap<String, KeyLine>,
@@ -130,12 +130,12 @@ struct Finds {
     aliases: BTreeMap<String, AliasLine>,
     records: Vec<String>,
     damaged: Vec<Damaged>,
-    /// How many versions the damaged lines can have held, at most.
+    /// How many versions the damaged lines had, at most.
     lost: u32,
     has_end: bool,
 }
 
-impl Finds {
+impl RecoveredRecords {
     fn damaged(&mut self, line: usize, record: RecordName, what: RecordFault) {
         if self.damaged.len() < MAX_DAMAGED {
             self.damaged.push(Damaged { line, record, what });
