@@ -2,7 +2,7 @@
 
 use super::job::console::{Console, grouped, now, stop_flag};
 use super::job::settings::open_keyring;
-use super::job::start::parse_shard;
+use super::job::stages::parse_shard;
 use crate::context::Context;
 use crate::failure::of_ops::of_halt;
 use crate::failure::{Exit, Failure, chain};
@@ -78,7 +78,7 @@ impl Census {
         if let Some(path) = &self.report {
             let subject = printable(path);
             let json = serde_json::to_vec_pretty(&report).map_err(std::io::Error::from);
-            json.and_then(|json| std::fs::write(path, json))
+            json.and_then(|json| crate::new_file::replace(path, &json))
                 .map_err(|error| Failure::io(subject, &error))?;
         }
         self.print(context, &report)

@@ -13,6 +13,8 @@ mod rewrap;
 mod status;
 mod streams;
 
+pub use job::money;
+
 use crate::context::Context;
 use crate::failure::Failure;
 use clap::Subcommand;

@@ -114,7 +114,7 @@ pub fn of_halt(halt: &Halt) -> (Exit, &'static str) {
         Halt::Budget(_) => (Exit::Halted, "raise it by `--set budget=N`, or go on by "),
         Halt::Keyring(_) => (Exit::CouldNotRun, "repair the keyring, then "),
         Halt::Records(_) => (Exit::CouldNotRun, "make room for the records, then "),
-        Halt::Spend { .. } => (Exit::Halted, "raise what may be spent, then "),
+        Halt::Spend { .. } => (Exit::Halted, "raise it by `--set spend=AMOUNT`, or go on by "),
         Halt::Gone { .. } | Halt::Missing { .. } => {
             (Exit::Halted, "see that the source is mounted and whole, then ")
         }

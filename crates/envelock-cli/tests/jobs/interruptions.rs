@@ -1,7 +1,8 @@
 //! Jobs that are killed, stopped, paused and changed while they run.
 
 use crate::bench::{Bench, count, ran, setting, signal};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A generator that repeats itself (splitmix64), for times.
@@ -43,9 +44,9 @@ fn kills_lose_no_message_and_no_count() {
     }
 }
 
-/// A slow job, and the path of its directory.
-fn slow(bench: &Bench) -> std::process::Child {
-    let child = bench.spawn(&[
+/// A slow job.
+fn slow_command(bench: &Bench) -> Command {
+    bench.command(&[
         "job",
         "start",
         "dir:tree",
@@ -57,7 +58,12 @@ fn slow(bench: &Bench) -> std::process::Child {
         "items-per-second=2",
         "--set",
         "concurrency=1",
-    ]);
+    ])
+}
+
+/// A slow job that has changed something.
+fn slow(bench: &Bench) -> std::process::Child {
+    let child = slow_command(bench).spawn().unwrap();
     bench.wait_for("job", |status| status["running"] == true && count(status, "changed") > 0);
     child
 }
@@ -79,16 +85,33 @@ fn signals_stop_cleanly_and_say_how_to_resume() {
     }
 }
 
+/// Returns the writing end of a pipe that has no room, and the end that nobody reads.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let flags = fcntl_getfl(&writer).unwrap();
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while writer.write(&[0; 512]).is_ok() {}
+    // A byte at a time: what is left of the room is smaller than the last piece.
+    while writer.write(&[0]).is_ok() {}
+    fcntl_setfl(&writer, flags).unwrap();
+    (reader, writer)
+}
+
 #[test]
 fn second_signal_ends_it_at_once_and_a_resume_loses_nothing() {
     let bench = Bench::rotated(40);
-    let child = slow(&bench);
-    // Both are there when it runs again.
-    for name in ["-STOP", "-INT", "-TERM", "-CONT"] {
-        signal(&child, name);
-    }
-    let end = ran(child.wait_with_output().unwrap());
-    assert_eq!(end.exit, None, "{}{}", end.stdout, end.stderr);
+    // It cannot print its result, so it is still there when the second signal comes.
+    let (_reader, writer) = full_pipe();
+    let mut child = slow_command(&bench).stdout(writer).spawn().unwrap();
+    bench.wait_for("job", |status| status["running"] == true && count(status, "changed") > 0);
+    signal(&child, "-INT");
+    // This line comes after the first signal was taken.
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+    let stops = |line: &std::io::Result<String>| line.as_ref().unwrap().starts_with("stopping: ");
+    assert!(errors.any(|line| stops(&line)));
+    signal(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), None);
     let report = bench.json(0, &["job", "resume", "job", "--set", "items-per-second=none"]);
     assert_eq!((count(&report, "changed"), count(&report, "listed")), (40, 40));
     bench.check(2);

@@ -1,10 +1,11 @@
 //! `envelock job retry` and `undo`: jobs over the records of another one.
 
 use super::console::grouped;
+use super::listing::shards;
 use super::parts::{Open, checkpoint, list, of_job};
-use super::run::{Run, shards};
+use super::resume::resume;
+use super::run::Run;
 use super::settings::{Settings, open_keyring};
-use super::start::resume;
 use super::task::{Keys, keys};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -73,8 +74,9 @@ pub fn open(
         // A retry of an undo names both.
         store = if undo.is_some() { named(chosen, before) } else { Box::new(chosen) };
     }
-    let (add, aad) = (settings.add.as_deref(), settings.aad.as_deref());
-    let keys = keys(context, keyring, &settings.definition.task, add, undo, aad)?;
+    let add = settings.add.as_deref().map(|add| context.other_keyring(add)).transpose()?;
+    let (task, aad) = (&settings.definition.task, settings.aad.as_deref());
+    let keys = keys(keyring, task, add.as_ref(), undo, aad);
     Ok((store, keys, earlier))
 }
 

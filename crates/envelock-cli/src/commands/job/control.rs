@@ -2,7 +2,8 @@
 
 use super::console::now;
 use super::limits;
-use super::run::{CONTROL, shards};
+use super::listing::shards;
+use super::run::CONTROL;
 use super::settings::Settings;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -21,7 +22,7 @@ pub struct SetJob {
     /// The directory of the job.
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
-    /// items-per-second=N, bytes-per-second=N, requests-per-second=N, key-calls-per-second=N, concurrency=N, budget=N, outage-seconds=N, `window=22:00-05:00
+    /// items-per-second=N, bytes-per-second=N, requests-per-second=N, key-calls-per-second=N, concurrency=N, budget=N, spend=AMOUNT, outage-seconds=N, `window=22:00-05:00
     /// Europe/Berlin`; `none` lifts a limit.
     #[arg(required = true, value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -101,8 +102,11 @@ fn say(
 impl SetJob {
     /// Changes limits. A job that runs follows within a second, one that does not when it is resumed.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let controls =
-            change(&self.directory, |controls| limits::apply(controls, &self.settings, now()))?;
+        let prices = Settings::read(&self.directory)?.definition.prices;
+        let controls = change(&self.directory, |controls| {
+            limits::apply(controls, &self.settings, now())?;
+            limits::check_spend(controls, prices)
+        })?;
         let limits = limits::describe(&controls);
         let text = if limits.is_empty() { "no limits".into() } else { limits.join(" ") };
         say(context, &text, &controls, !running(&self.directory)?.is_empty())

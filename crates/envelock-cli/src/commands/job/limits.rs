@@ -1,11 +1,12 @@
 //! Limits as an operator writes them: `items-per-second=500`.
 
-use super::window;
+use super::{money, window};
 use crate::failure::Failure;
+use envelock_ops::Prices;
 use envelock_ops::drivers::Controls;
 use std::time::Duration;
 
-const NEXT: &str = "write items-per-second=N, bytes-per-second=N, requests-per-second=N, key-calls-per-second=N, concurrency=N, budget=N, outage-seconds=N or \
+const NEXT: &str = "write items-per-second=N, bytes-per-second=N, requests-per-second=N, key-calls-per-second=N, concurrency=N, budget=N, spend=AMOUNT, outage-seconds=N or \
                     `window=HH:MM-HH:MM ZONE`; `none` lifts a limit";
 
 /// Changes controls as the settings say, all or none.
@@ -23,6 +24,23 @@ pub fn apply(controls: &mut Controls, settings: &[String], now: Duration) -> Res
     Ok(())
 }
 
+/// Refuses a limit of money where nothing has a price: it would limit nothing.
+///
+/// # Errors
+///
+/// As said.
+pub fn check_spend(controls: &Controls, prices: Prices) -> Result<(), Failure> {
+    match controls.limits.spend {
+        Some(_) if prices == Prices::default() => {
+            let what = "spend limits nothing: the job has no prices";
+            let next = "start it with `--price write=5`, or with `prices` of its source in envelock.toml; \
+                        `spend=none` lifts the limit";
+            Err(Failure::usage(what, next))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn one(controls: &mut Controls, setting: &str, now: Duration) -> Result<(), String> {
     let (name, value) = setting.split_once('=').ok_or("it is not KEY=VALUE")?;
     let limits = &mut controls.limits;
@@ -32,6 +50,8 @@ fn one(controls: &mut Controls, setting: &str, now: Duration) -> Result<(), Stri
         "requests-per-second" => limits.requests_per_second = number(value)?,
         "key-calls-per-second" => limits.key_calls_per_second = number(value)?,
         "budget" => limits.budget = number(value)?,
+        "spend" if value == "none" => limits.spend = None,
+        "spend" => limits.spend = Some(money::sum(value)?),
         "outage-seconds" => limits.outage_seconds = number(value)?,
         "concurrency" => {
             let concurrency = number(value)?.ok_or("concurrency always has a limit")?;
@@ -85,6 +105,8 @@ pub fn describe(controls: &Controls) -> Vec<String> {
     let concurrency = Some(u64::from(limits.concurrency));
     add("concurrency", text(concurrency), limits.concurrency == default.concurrency);
     add("budget", text(limits.budget), limits.budget == default.budget);
+    let spend = limits.spend.map(money::text_of_sum);
+    add("spend", spend, limits.spend == default.spend);
     let outage = limits.outage_seconds;
     add("outage-seconds", text(outage), outage == default.outage_seconds);
     add("window", controls.window.clone(), controls.window.is_none());

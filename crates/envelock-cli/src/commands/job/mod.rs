@@ -5,14 +5,18 @@ mod again;
 pub mod console;
 mod control;
 mod limits;
+mod listing;
+pub mod money;
 mod parts;
 mod plan;
 mod reencrypt;
+mod resume;
 mod run;
 pub mod settings;
-mod sources;
-pub mod start;
+pub mod stages;
+mod start;
 mod status;
+mod survey;
 mod task;
 mod window;
 
@@ -28,7 +32,7 @@ pub enum Job {
     /// Rewrap every message of a source after a rotation, add or remove a key, or encrypt again.
     Start(start::StartJob),
     /// Resume a job that was stopped, killed or halted, or let a paused one go on.
-    Resume(start::ResumeJob),
+    Resume(resume::ResumeJob),
     /// Show how far a job is.
     Status(status::JobStatus),
     /// Change the limits of a job while it runs.

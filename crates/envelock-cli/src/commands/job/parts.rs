@@ -1,6 +1,6 @@
 //! The parts of a job, by the records in its directory.
 
-use super::run::shards;
+use super::listing::shards;
 use super::settings::Settings;
 use crate::failure::{Exit, Failure};
 use crate::open_source::absolute;

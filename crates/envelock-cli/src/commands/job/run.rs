@@ -1,8 +1,12 @@
 //! Runs one shard of a job from its records to an end, and prints how it ended.
 
 use super::console::{Console, grouped, now, stop_flag};
+use super::listing::count;
+use super::money::text_of_sum;
 use super::parts::of_job;
 use super::settings::Settings;
+use super::start::free_name;
+use super::status::read_report;
 use super::task::Keys;
 use super::window;
 use super::{control, limits};
@@ -12,10 +16,15 @@ use crate::failure::{Exit, Failure};
 use crate::open_keyring::OpenKeyring;
 use crate::open_source::OpenStore;
 use crate::output::{printable, shell_word};
-use envelock_ops::drivers::{ControlFile, Controls, WorkDirectory, run as drive};
-use envelock_ops::{End, Halt, Report, Shard, Start, Tally, Task, UndoIndex, UndoRoom};
+use envelock_ops::drivers::{
+    ControlFile, Controls, WorkDirectory, WorkDirectoryError, run as drive,
+};
+use envelock_ops::{
+    Checkpoint, End, Halt, Operation as _, Prices, Report, Shard, Start, StartError, Store as _,
+    Tally, Task, UndoIndex, UndoRoom,
+};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 /// The name of the file of controls in the directory of a job.
@@ -64,6 +73,14 @@ impl Run<'_> {
         let first = Controls::read(&path).map_err(|error| self.named(error.into()))?;
         let mut wanted = first.clone();
         self.change(&mut wanted)?;
+        limits::check_spend(&wanted, self.settings.definition.prices)?;
+        let before = records.checkpoint().map_err(|error| self.named(error.into()))?;
+        if !self.adopts
+            && before.as_ref().is_some_and(Checkpoint::is_finished)
+            && let Some(report) = self.last_report()
+        {
+            return self.finished_before(&report);
+        }
         let is_stopped = || {
             stop.load(Ordering::Relaxed)
                 || Controls::read(&path).is_ok_and(|controls| controls.stop != first.stop)
@@ -78,7 +95,6 @@ impl Run<'_> {
                 ));
             }
         };
-        let before = records.checkpoint().map_err(|error| self.named(error.into()))?;
         let listed = before.map_or(0, |state| state.tally().listed);
         let start = Start {
             limits: wanted.limits,
@@ -89,7 +105,8 @@ impl Run<'_> {
             undo_room: self.undo_room(total.saturating_sub(listed), longest),
             ..Start::new(now(), self.store.properties())
         };
-        let mut job = records.job(&start, self.keys).map_err(|error| self.named(error.into()))?;
+        let job = records.job(&start, self.keys);
+        let mut job = job.map_err(|error| self.refused(error, listed > 0))?;
         // They are of the job from now on: a start that was refused leaves none.
         self.settings.write(self.directory)?;
         control::change(self.directory, |controls| self.change(controls))?;
@@ -109,7 +126,7 @@ impl Run<'_> {
         self.keyring.flush()?;
         let was_stopped = console.was_stopped();
         // Live counts: the report has whole pages.
-        self.print(&end, job.tally())?;
+        self.print(end.report(), job.tally())?;
         self.result(end, was_stopped)
     }
 
@@ -139,8 +156,55 @@ impl Run<'_> {
         Some(UndoRoom { needed, free: stat.f_bavail.saturating_mul(stat.f_frsize) })
     }
 
-    fn print(&self, end: &End, live: Tally) -> Result<(), Failure> {
-        let report = end.report();
+    /// Names a way on for a job whose target is no longer primary: an older version is not what is wanted.
+    fn refused(&self, error: WorkDirectoryError, has_begun: bool) -> Failure {
+        match &error {
+            WorkDirectoryError::Start(StartError::NotPrimary(version)) if has_begun => {
+                let next = format!(
+                    "{} moves the rest to what is primary now; `envelock key promote {version}` takes the rotation back",
+                    self.new_job()
+                );
+                Failure::from(error).with_next(next)
+            }
+            _ => self.named(error.into()),
+        }
+    }
+
+    /// Returns the command that starts a job on the same source for what is primary now.
+    fn new_job(&self) -> String {
+        let word = |text: &str| shell_word(Path::new(text));
+        // The keyring of the call is added to each command.
+        let keyring = match self.context.keyring_argument() {
+            Some(_) => String::new(),
+            None => format!("-k {} ", word(&self.settings.keyring)),
+        };
+        let directory = shell_word(&free_name(self.directory));
+        format!("`envelock {keyring}job start {} -d {directory}`", word(&self.settings.source))
+    }
+
+    /// Returns the report of a run that finished the shard, if it is there.
+    fn last_report(&self) -> Option<Report> {
+        let (index, count) = (self.shard.index(), self.shard.count());
+        let report = read_report(&self.directory.join(format!("{index}-of-{count}.report.json")));
+        report.ok().filter(|it| it.is_complete && it.job == self.settings.definition.id())
+    }
+
+    /// Prints what a run found that has finished the shard before: what is primary now changes nothing of it.
+    fn finished_before(&self, report: &Report) -> Result<(), Failure> {
+        self.print(report, report.tally)?;
+        if let Task::Rewrap { to, .. } | Task::Reencrypt { to, .. } = &report.definition.task {
+            let targets = self.keys.targets()?;
+            if let Some(version) = to.iter().find(|version| !targets.contains(version)) {
+                let what = format!("the job has finished; {version} is no longer primary");
+                let next = format!("{} moves messages to what is", self.new_job());
+                let text = || format!("note: {what}\nnext: {next}");
+                self.context.output().progress(text, || json!({ "note": what, "next": next }));
+            }
+        }
+        left(report, self.directory)
+    }
+
+    fn print(&self, report: &Report, live: Tally) -> Result<(), Failure> {
         self.context.output().result(
             || {
                 let tally = if report.is_complete { report.tally } else { live };
@@ -154,12 +218,18 @@ impl Run<'_> {
                 if report.targets_changed {
                     text += "\nthe primary changed while the job ran: run a job for the new one";
                 }
+                if report.definition.prices != Prices::default() {
+                    text += &format!("\ncost {} by the prices of the job", text_of_sum(report.spent()));
+                }
                 if report.undo_lost {
                     text += "\nthe undo log was cut: not every header can be restored";
                 }
                 text
             },
-            || json!({ "summary": report, "directory": self.directory.to_string_lossy() }),
+            || {
+                let directory = self.directory.to_string_lossy();
+                json!({ "summary": report, "directory": directory, "cost_billionths": report.spent() })
+            },
         )
     }
 
@@ -233,54 +303,4 @@ fn left(report: &Report, directory: &Path) -> Result<(), Failure> {
         _ => retry,
     };
     Err(Failure::new(Exit::ItemsLeft, what, next))
-}
-
-/// Counts the items of a shard, by the listing alone. Returns the length of the longest key, too; `None` if it was
-/// stopped.
-///
-/// # Errors
-///
-/// The listing fails.
-pub fn count(
-    store: &OpenStore,
-    shard: Shard,
-    is_stopped: &dyn Fn() -> bool,
-) -> Result<Option<(u64, u64)>, Failure> {
-    let (mut items, mut longest, mut after) = (0_u64, 0, None);
-    loop {
-        let page = store.list(after.as_ref(), 1000)?;
-        let mine = page.items.iter().filter(|item| shard.has(&item.key));
-        for item in mine {
-            items = items.saturating_add(1);
-            longest = longest.max(item.key.as_bytes().len() as u64);
-        }
-        after = page.items.last().map(|item| item.key.clone());
-        if page.is_last || after.is_none() {
-            return Ok(Some((items, longest)));
-        }
-        if is_stopped() {
-            return Ok(None);
-        }
-    }
-}
-
-/// Returns the indexes and counts of the shards of a directory with a file of this end, in order.
-///
-/// # Errors
-///
-/// The directory cannot be read.
-pub fn shards(directory: &Path, end: &str) -> Result<Vec<(Shard, PathBuf)>, Failure> {
-    let failed = |error: std::io::Error| Failure::io(printable(directory), &error);
-    let mut shards = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let shard = name.to_str().and_then(|name| {
-            let (index, count) = name.strip_suffix(end)?.split_once("-of-")?;
-            Shard::new(index.parse().ok()?, count.parse().ok()?).ok()
-        });
-        shards.extend(shard.map(|shard| (shard, entry.path())));
-    }
-    shards.sort_by_key(|(shard, _)| (shard.count(), shard.index()));
-    Ok(shards)
 }

@@ -3,8 +3,9 @@
 use super::console::{grouped, now, readable};
 use super::control::running;
 use super::limits::describe;
+use super::listing::shards;
 use super::parts::checkpoint;
-use super::run::{CONTROL, shards, tally_line};
+use super::run::{CONTROL, tally_line};
 use super::settings::Settings;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -12,9 +13,16 @@ use crate::output::{printable, shell_word};
 use clap::Args;
 use envelock_ops::drivers::Controls;
 use envelock_ops::{Checkpoint, MergeError, Report, Shard, merge};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Reasons that are printed, of items that are left.
+const REASONS: usize = 5;
 
 /// Arguments of `job status`.
 #[derive(Args, Debug)]
@@ -37,9 +45,10 @@ impl JobStatus {
         for (shard, path) in shards(&self.directory, ".checkpoint")? {
             let checkpoint = checkpoint(&path)?;
             let is_running = running.contains(&shard);
+            let left = reasons(&path.with_extension("failures.jsonl"));
             let state = state(&checkpoint, is_running, controls.paused);
             context.output().result(
-                || text(shard, &settings, &checkpoint, state, &controls),
+                || text(shard, &settings, &checkpoint, state, &controls) + &why_left(&left),
                 || {
                     json!({
                         "shard": shard,
@@ -49,6 +58,7 @@ impl JobStatus {
                         "stage": checkpoint.stage().0.saturating_add(1),
                         "stages": settings.definition.stages.len(),
                         "tally": checkpoint.tally(),
+                        "left": left,
                         "controls": controls,
                         "written": checkpoint.written(),
                     })
@@ -57,6 +67,29 @@ impl JobStatus {
         }
         Ok(())
     }
+}
+
+/// Returns how many items are left for each reason, the most frequent first. A list that cannot be read has none.
+fn reasons(list: &Path) -> Vec<(String, u64)> {
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    let lines = File::open(list).map(BufReader::new);
+    for line in lines.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
+        let line: Value = serde_json::from_str(&line).unwrap_or_default();
+        let why = line.get("why").and_then(Value::as_str).unwrap_or("unknown");
+        let items = reasons.entry(why.into()).or_default();
+        *items = items.saturating_add(1);
+    }
+    let mut reasons: Vec<_> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, items)| Reverse(*items));
+    reasons.truncate(REASONS);
+    reasons
+}
+
+fn why_left(reasons: &[(String, u64)]) -> String {
+    let line = |(why, items): &(String, u64)| {
+        format!("\nleft {}: {}", grouped(*items), printable(Path::new(why)))
+    };
+    reasons.iter().map(line).collect()
 }
 
 fn state(checkpoint: &Checkpoint, is_running: bool, is_paused: bool) -> &'static str {
@@ -175,7 +208,7 @@ impl MergeReports {
     }
 }
 
-fn read_report(path: &Path) -> Result<Report, Failure> {
+pub fn read_report(path: &Path) -> Result<Report, Failure> {
     let subject = printable(path);
     let bytes = std::fs::read(path).map_err(|error| Failure::io(&subject, &error))?;
     serde_json::from_slice(&bytes).map_err(|error| {

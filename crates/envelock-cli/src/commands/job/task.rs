@@ -1,7 +1,6 @@
 //! What a job does to each item: its options, its task and its keys.
 
 use super::reencrypt::{ReencryptOptions, associated_data};
-use crate::context::Context;
 use crate::failure::Failure;
 use crate::open_keyring::OpenKeyring;
 use crate::version_name::VersionName;
@@ -69,23 +68,18 @@ pub fn of_ops(version: &VersionName) -> envelock_ops::VersionName {
     envelock_ops::VersionName::new(&version.key, version.version)
 }
 
-/// Returns the operation of a task: `add` names the keyring of slots that are added, `undo` has what is restored, `aad` is the
+/// Returns the operation of a task: `add` is the keyring of slots that are added, `undo` has what is restored, `aad` is the
 /// template of associated data.
-///
-/// # Errors
-///
-/// The other keyring does not open.
 pub fn keys(
-    context: &Context,
     keyring: &OpenKeyring,
     task: &Task,
-    add: Option<&str>,
+    add: Option<&OpenKeyring>,
     undo: Option<UndoIndex>,
     aad: Option<&str>,
-) -> Result<Keys, Failure> {
+) -> Keys {
     let mut keys = EnvelopeOperation::new(keyring.envelope(), task.clone());
     if let Some(add) = add {
-        let other: Arc<dyn Keyring> = context.other_keyring(add)?.lifecycle();
+        let other: Arc<dyn Keyring> = add.lifecycle();
         keys = keys.adding(other);
     }
     if let Some(undo) = undo {
@@ -94,5 +88,5 @@ pub fn keys(
     if let Some(aad) = aad.map(String::from) {
         keys = keys.associated_data(move |item| associated_data(&aad, item));
     }
-    Ok(keys)
+    keys
 }
