@@ -4,12 +4,14 @@
 //! a parent directory: it can name a PKCS#11 library, which is code that runs in this process. For the same
 //! reason it must belong to the user or to root, and nobody else may write it.
 
+use crate::commands::money;
 use crate::context::variable;
 use crate::failure::{Exit, Failure};
 use crate::keyring_locator::{KeyringLocator, is_name, rebased};
 use crate::output::{printable, shell_word};
 use crate::small_file;
 use crate::source_locator::SourceLocator;
+use envelock_ops::Prices;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -56,6 +58,23 @@ pub struct NamedSource {
     pub locator: String,
     /// The keyring of its messages: a name or a locator.
     pub keyring: Option<String>,
+    /// What a million calls cost: `list`, `read`, `write`, `key`.
+    #[serde(default)]
+    pub prices: BTreeMap<String, f64>,
+}
+
+impl NamedSource {
+    fn prices(&self, name: &str) -> Result<Prices, Failure> {
+        let mut prices = Prices::default();
+        for (call, price) in &self.prices {
+            money::set_price(&mut prices, &format!("{call}={price}")).map_err(|fault| {
+                let next =
+                    "write `prices = { write = 5 }` for 5 of your currency for a million calls";
+                Failure::usage(format!("the prices of {name}: {fault}"), next)
+            })?;
+        }
+        Ok(prices)
+    }
 }
 
 impl Config {
@@ -119,6 +138,7 @@ impl Config {
         }
         for (name, source) in &self.sources {
             direct(SourceLocator::parse(&source.locator)?.is_none(), name)?;
+            source.prices(name)?;
         }
         Ok(())
     }
@@ -162,6 +182,16 @@ impl Config {
         Ok((locator, named.keyring.clone()))
     }
 
+    /// Returns the prices of a source that is given by locator or name: a locator has none.
+    ///
+    /// # Errors
+    ///
+    /// One is no price.
+    pub fn prices(&self, given: &str) -> Result<Prices, Failure> {
+        let named = self.sources.get(given);
+        named.map_or(Ok(Prices::default()), |source| source.prices(given))
+    }
+
     fn unknown(&self, what: &str, given: &str, names: Vec<&str>, scheme: &str) -> Failure {
         let place = match &self.path {
             Some(path) => format!("{} has {}", printable(path), list(&names)),
@@ -194,6 +224,14 @@ fn check_owner(path: &Path, file: &File) -> Result<(), Failure> {
     let stat = file.metadata().map_err(|error| Failure::io(&subject, &error))?;
     let user = rustix::process::geteuid().as_raw();
     let word = shell_word(path);
+    let of_link = small_file::owner_of_link(path).map_err(|error| Failure::io(&subject, &error))?;
+    if let Some(owner) = of_link {
+        let what =
+            format!("{subject} is behind a symbolic link of user {owner}, not of {user} or root");
+        let next =
+            format!("read it, then copy it, and pass the copy by `--config`: `cp {word} own.toml`");
+        return Err(Failure::new(Exit::Refused, what, next));
+    }
     if ![0, user].contains(&stat.uid()) {
         let what = format!("{subject} belongs to user {}, not to {user} or root", stat.uid());
         let next =

@@ -8,7 +8,7 @@ use crate::output::{Output, shell_word};
 use crate::secrets::SecretOptions;
 use clap::Args;
 use serde_json::json;
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -39,11 +39,22 @@ pub struct Context {
     global: Global,
     config: OnceCell<Config>,
     files: RefCell<Vec<PathBuf>>,
+    counts: Cell<bool>,
 }
 
 impl Context {
     pub fn new(global: Global) -> Self {
-        Context { global, config: OnceCell::new(), files: RefCell::default() }
+        Context {
+            global,
+            config: OnceCell::new(),
+            files: RefCell::default(),
+            counts: Cell::new(true),
+        }
+    }
+
+    /// Opens keyrings that count no wraps from now on, for a dry run: what is wrapped is thrown away.
+    pub fn without_counts(&self) {
+        self.counts.set(false);
     }
 
     /// Returns where results and progress go.
@@ -125,7 +136,7 @@ impl Context {
     ///
     /// It does not open.
     pub fn other_keyring(&self, given: &str) -> Result<OpenKeyring, Failure> {
-        let opening = Opening::other(self.config()?, given)?;
+        let opening = Opening::other(self.config()?, given)?.counting(self.counts.get());
         self.files.borrow_mut().extend(opening.files()?);
         opening.open()
     }
@@ -147,6 +158,7 @@ impl Context {
     /// Returns how the keyring `given` of this call opens, or is created.
     pub fn opening(&self, given: &str) -> Result<Opening<'_>, Failure> {
         let opening = Opening::new(self.config()?, given, &self.global.secrets)?;
+        let opening = opening.counting(self.counts.get());
         self.files.borrow_mut().extend(opening.files()?);
         Ok(opening)
     }

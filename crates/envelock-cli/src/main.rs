@@ -1,6 +1,8 @@
 //! Command line of envelock.
 
 #![forbid(unsafe_code)]
+// Keys are wiped when they are dropped: nothing is forgotten, and the program ends by a return.
+#![deny(clippy::mem_forget, clippy::exit)]
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
@@ -16,9 +18,10 @@
 //   config           `envelock.toml`
 //   version_name, table   `orders:3`; tables for people
 //   secrets, terminal, confirmation   passphrases, PINs and keys; questions to a person
-//   small_file       files that arguments name
+//   small_file, new_file, closed   files that arguments name, and descriptors that are closed
 //   output, failure/    results and progress; errors with their exit code and next step
 
+mod closed;
 mod commands;
 mod config;
 mod confirmation;
@@ -26,6 +29,7 @@ mod context;
 mod failure;
 mod keyring_locator;
 mod locator;
+mod new_file;
 mod open_keyring;
 mod open_source;
 mod output;

@@ -3,10 +3,12 @@
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::keyring_locator::{KeyFile, KeyringLocator, TokenCatalogue};
+use crate::locator::encode;
 use crate::output::printable;
 use crate::secrets::{self, PASSPHRASE, Secret, SecretOptions, SecretSource, hexadecimal};
-use envelock::file::{FileKeyring, Protection, ProtectionKind};
+use envelock::file::{FileKeyring, FileKeyringOptions, Protection, ProtectionKind};
 use envelock::{Envelope, Keyring, Lifecycle, MasterKey};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -96,6 +98,8 @@ pub struct Opening<'a> {
     depth: u8,
     /// It is the keyring of `-k`, which the options of secrets belong to.
     is_of_call: bool,
+    /// Whether wraps are counted in the file.
+    counts: bool,
 }
 
 impl<'a> Opening<'a> {
@@ -126,7 +130,18 @@ impl<'a> Opening<'a> {
             pin: None,
             depth: 0,
             is_of_call: false,
+            counts: true,
         })
+    }
+
+    /// Counts the wraps of the keyring or not.
+    pub fn counting(self, counts: bool) -> Self {
+        Opening { counts, ..self }
+    }
+
+    fn options(&self) -> FileKeyringOptions {
+        let options = FileKeyringOptions::new();
+        if self.counts { options } else { options.without_usage() }
     }
 
     /// Opens the keyring.
@@ -199,7 +214,7 @@ impl<'a> Opening<'a> {
         };
         self.check_protection(file, kind)?;
         let protection = self.protection(file, kind, false)?;
-        let keyring = FileKeyring::open_any(&file.path, &protection)?;
+        let keyring = self.options().open_any(&file.path, &protection)?;
         let keyring = match &file.key {
             Some(key) => keyring.with_key(key)?,
             None => keyring,
@@ -243,6 +258,33 @@ impl<'a> Opening<'a> {
             (ProtectionKind::Unprotected, ..) => Protection::unprotected_plaintext(),
             _ => Protection::passphrase(&*self.passphrase(file, is_new)?),
         })
+    }
+
+    /// Returns a new protection of the key file. `secret` is the parameter of a locator that has it, or `passphrase`, which is
+    /// asked for.
+    ///
+    /// # Errors
+    ///
+    /// The secret cannot be read, or the outer keyring does not open.
+    pub fn new_protection(&self, secret: &str) -> Result<Protection, Failure> {
+        let query = if secret == "passphrase" { String::new() } else { format!("?{secret}") };
+        let path = encode(self.path().as_os_str().as_bytes());
+        let new = Opening::other(self.config, &format!("file:{path}{query}"))?;
+        let KeyringLocator::File(file) = &new.locator else {
+            return Err(Failure::usage("a token protects itself", "name a key file by `-k`"));
+        };
+        let kind = match file {
+            KeyFile { raw_key: Some(_), .. } => ProtectionKind::RawKey,
+            KeyFile { outer: Some(_), .. } => ProtectionKind::Keyring,
+            KeyFile { passphrase: None, .. } if secret != "passphrase" => {
+                let what = format!("{secret:?} names no secret");
+                let next = "write `passphrase`, passphrase-file=PATH, passphrase-env=NAME, raw-key-file=PATH or \
+                            outer=KEYRING";
+                return Err(Failure::usage(what, next));
+            }
+            _ => ProtectionKind::Passphrase,
+        };
+        new.protection(file, kind, true)
     }
 
     fn passphrase(&self, file: &KeyFile, is_new: bool) -> Result<Secret, Failure> {
@@ -314,7 +356,7 @@ impl<'a> Opening<'a> {
         let token = options.pin_from(move || Ok(Pin::new(&*pin))).token()?;
         let keyring = match create {
             Some(key) => Pkcs11Keyring::create(&locator.catalogue, key, &token)?,
-            None => Pkcs11Keyring::open_any(&locator.catalogue, &token)?,
+            None => Pkcs11Keyring::open_with(&self.options(), &locator.catalogue, &token)?,
         };
         let keyring = match &locator.key {
             Some(key) if create.is_none() => keyring.with_key(key)?,

@@ -168,6 +168,7 @@ fn read_list(from: &ListFile, root: &Path, header: &HeaderPlace) -> Result<Vec<I
     let mut bytes = Vec::new();
     let (subject, read) = match from {
         ListFile::StandardInput => {
+            crate::closed::check_standard_input()?;
             ("standard input".into(), std::io::stdin().lock().read_to_end(&mut bytes).map(drop))
         }
         ListFile::File(path) => {

@@ -197,6 +197,13 @@ impl SecretSource {
                         format!("`chown {user} {}`, or pass it as a descriptor", shell_word(path));
                     return Err(Failure::new(Exit::Refused, what, next));
                 }
+                if let Some(owner) = small_file::owner_of_link(path).map_err(io)? {
+                    let what = format!(
+                        "{self} is behind a symbolic link of user {owner}, not of {user} or root"
+                    );
+                    let next = "pass the path of the file itself, or a descriptor: `3<FILE`";
+                    return Err(Failure::new(Exit::Refused, what, next));
+                }
                 let mode = stat.mode() & 0o7777;
                 if mode & 0o077 != 0 {
                     let what =

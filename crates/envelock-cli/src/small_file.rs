@@ -2,8 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+/// Most symbolic links on the way to a file, as in Linux.
+const MAX_LINKS: usize = 40;
 
 /// Opens a regular file, and does not wait for the other end of a pipe.
 ///
@@ -17,6 +20,30 @@ pub fn open(path: &Path) -> io::Result<File> {
         true => Ok(file),
         false => Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file")),
     }
+}
+
+/// Returns the user who owns a symbolic link on the way from `path` to its file, if it is another one than this user or root: such
+/// a user chooses which file is read.
+///
+/// # Errors
+///
+/// A link cannot be read, or there are too many.
+pub fn owner_of_link(path: &Path) -> io::Result<Option<u32>> {
+    let user = rustix::process::geteuid().as_raw();
+    let mut path = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        let stat = match path.symlink_metadata() {
+            Ok(stat) if stat.is_symlink() => stat,
+            // A descriptor of a process leads to what has no path.
+            _ => return Ok(None),
+        };
+        if ![0, user].contains(&stat.uid()) {
+            return Ok(Some(stat.uid()));
+        }
+        let target = path.read_link()?;
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    Err(io::Error::new(ErrorKind::InvalidInput, "it is behind too many symbolic links"))
 }
 
 /// Reads a file of at most `max` bytes.

@@ -1,11 +1,12 @@
 //! `envelock completion` and `envelock man`: what the shell and `man` know of this program.
 
 use crate::failure::{Exit, Failure};
+use crate::new_file;
 use crate::output::printable;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `envelock completion`.
 #[derive(Args)]
@@ -43,8 +44,11 @@ impl Man {
     pub fn run(&self) -> Result<(), Failure> {
         let mut command = crate::Arguments::command();
         if let Some(directory) = &self.dir {
-            return clap_mangen::generate_to(command, directory)
-                .map_err(|error| Failure::io(printable(directory), &error));
+            let there = std::fs::read_dir(directory).map(drop);
+            there.map_err(|error| Failure::io(printable(directory), &error))?;
+            let mut command = command.disable_help_subcommand(true);
+            command.build();
+            return write_all(&command, directory);
         }
         // Global options and full names are known after this.
         command.build();
@@ -60,6 +64,18 @@ impl Man {
         rendered.map_err(|error| Failure::from_io(&error))?;
         print(&text)
     }
+}
+
+/// Writes the page of a command and those of its subcommands. A symbolic link of such a name is replaced, not followed.
+fn write_all(command: &clap::Command, directory: &Path) -> Result<(), Failure> {
+    for subcommand in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+        write_all(subcommand, directory)?;
+    }
+    let page = clap_mangen::Man::new(command.clone());
+    let path = directory.join(page.get_filename());
+    let mut text = Vec::new();
+    let written = page.render(&mut text).and_then(|()| new_file::replace(&path, &text));
+    written.map_err(|error| Failure::io(printable(&path), &error))
 }
 
 fn print(bytes: &[u8]) -> Result<(), Failure> {

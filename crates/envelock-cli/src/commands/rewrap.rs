@@ -58,6 +58,9 @@ struct Done {
 
 impl Rewrap {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        if self.dry_run {
+            context.without_counts();
+        }
         let keyring = context.keyring()?;
         let other = self.from.as_ref().or(self.add.as_ref());
         let other = other.map(|given| context.other_keyring(given)).transpose()?;
@@ -89,12 +92,7 @@ impl Rewrap {
                 last = Some(failure);
             }
         }
-        if self.dry_run {
-            // What was wrapped is thrown away, so it is not counted: a drop would write the counts.
-            std::mem::forget((keyring, other));
-        } else {
-            context.flush([&keyring].into_iter().chain(&other));
-        }
+        context.flush([&keyring].into_iter().chain(&other));
         match last {
             None => unprinted.map_or(Ok(()), |failure| {
                 if self.dry_run {

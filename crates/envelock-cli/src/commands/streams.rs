@@ -1,5 +1,6 @@
 //! Where a command reads from and writes to: files, or standard input and output.
 
+use crate::closed;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, printable, shell_word};
@@ -30,7 +31,11 @@ impl Input {
     /// Refuses a secret from the same standard input.
     pub fn check(&self, context: &Context) -> Result<(), Failure> {
         context.use_file(self.path());
-        if self.is_standard_input() { context.secrets().check_standard_input() } else { Ok(()) }
+        if !self.is_standard_input() {
+            return Ok(());
+        }
+        closed::check_standard_input()?;
+        context.secrets().check_standard_input()
     }
 
     /// The path, which standard input has too, though it is never opened by it.
@@ -174,6 +179,7 @@ impl Target {
             let what = "a message is binary, and standard output is a terminal";
             return Err(Failure::usage(what, "name a file: `-o FILE`, or redirect: `> FILE`"));
         }
+        closed::check_standard_output()?;
         let file = stdout.as_fd().try_clone_to_owned();
         let file = file.map_err(|error| Failure::io("standard output", &error))?;
         Ok(NewFile::StandardOutput(Named { name: "standard output".into(), file: file.into() }))

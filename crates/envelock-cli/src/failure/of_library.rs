@@ -2,7 +2,9 @@
 
 use super::{Exit, MAKE_ROOM};
 use envelock::Error;
-use envelock::file::{FileError, FileKind, KeyFileError, KeyFileFault, MessageFileError};
+use envelock::file::{
+    FileError, FileKind, KeyFileError, KeyFileFault, MessageFileError, ProtectionsFault,
+};
 use envelock::keyset::{
     Guard, KeyFault, LabelFault, LifecycleError, Operation, Refusal, VersionState,
 };
@@ -249,10 +251,32 @@ fn content(fault: &KeyFileFault) -> (Exit, String) {
             Exit::CouldNotRun,
             "name the secret that the file has: `file:PATH?raw-key-file=PATH` or `?outer=KEYRING`",
         ),
+        KeyFileFault::Protections { what } => return protections(*what),
         KeyFileFault::EmptySecret => (Exit::Usage, "choose a passphrase that is not empty"),
         _ => (Exit::NotVerified, "take the key file from a backup; keep the damaged one"),
     };
     (exit, next.into())
+}
+
+fn protections(fault: ProtectionsFault) -> (Exit, String) {
+    let next = match fault {
+        ProtectionsFault::TooMany { .. } | ProtectionsFault::TooManyPassphrases { .. } => {
+            "remove one first: `envelock key protection list` shows the ids"
+        }
+        ProtectionsFault::Plaintext => {
+            "`envelock key protection replace-file-key SECRET`: the file key of now was in the clear"
+        }
+        ProtectionsFault::Name => {
+            return (Exit::Usage, "use letters, digits and ._:/@+=-, at most 64 of them".into());
+        }
+        ProtectionsFault::Last => "add another one first: `envelock key protection add SECRET`",
+        ProtectionsFault::Unknown { .. } => "`envelock key protection list` shows the ids",
+        _ => {
+            let next = "take the key file from a backup; keep the damaged one";
+            return (Exit::NotVerified, next.into());
+        }
+    };
+    (Exit::Refused, next.into())
 }
 
 #[cfg(feature = "pkcs11")]

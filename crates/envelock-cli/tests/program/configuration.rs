@@ -83,6 +83,38 @@ fn file_that_others_can_write_is_refused() -> Result {
     Ok(())
 }
 
+/// Each link on the way to the file belongs to the user or to root. Only root can give one away.
+#[test]
+fn link_of_another_user_is_refused() -> Result {
+    let sandbox = Sandbox::empty()?;
+    let dir = sandbox.path("real");
+    std::fs::create_dir(&dir)?;
+    std::fs::write(dir.join("own.toml"), NAMED)?;
+    sandbox.write_secret("secret", "correct horse")?;
+    sandbox.ok("-k file:real/keys --passphrase-file secret key create orders --new-keyring")?;
+    std::os::unix::fs::symlink("second", sandbox.path("envelock.toml"))?;
+    std::os::unix::fs::symlink("real/own.toml", sandbox.path("second"))?;
+    std::os::unix::fs::symlink("secret", sandbox.path("first"))?;
+    sandbox.ok("--passphrase-file first key list")?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    for link in ["envelock.toml", "second"] {
+        std::os::unix::fs::lchown(sandbox.path(link), Some(65_534), None)?;
+        let errors = sandbox.fails("--passphrase-file secret key list", 6)?;
+        assert!(errors.contains("is behind a symbolic link of user 65534"), "{errors}");
+        std::os::unix::fs::lchown(sandbox.path(link), Some(0), None)?;
+    }
+    std::os::unix::fs::lchown(sandbox.path("first"), Some(65_534), None)?;
+    let errors = sandbox.fails("--passphrase-file first key list", 6)?;
+    assert!(errors.contains("first is behind a symbolic link of user 65534"), "{errors}");
+    std::os::unix::fs::lchown(sandbox.path("first"), Some(0), None)?;
+    std::os::unix::fs::chown(dir.join("own.toml"), Some(65_534), None)?;
+    let errors = sandbox.fails("--passphrase-file secret key list", 6)?;
+    assert!(errors.contains("belongs to user 65534"), "{errors}");
+    Ok(())
+}
+
 #[test]
 fn wrong_configuration_is_refused_by_line() -> Result {
     let sandbox = Sandbox::new()?;

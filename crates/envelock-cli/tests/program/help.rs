@@ -56,5 +56,17 @@ fn completion_and_manual_know_the_commands() -> Result {
     std::fs::create_dir(sandbox.path("pages"))?;
     assert_eq!(sandbox.ok("man --dir pages")?, "");
     assert!(sandbox.path("pages/envelock-key-rotate.1").exists());
+    assert!(!sandbox.path("pages/envelock-help.1").exists());
+    // A link is replaced, and the file that it leads to stays.
+    sandbox.write("precious", "old")?;
+    std::fs::remove_file(sandbox.path("pages/envelock.1"))?;
+    std::os::unix::fs::symlink("../precious", sandbox.path("pages/envelock.1"))?;
+    sandbox.ok("man --dir pages")?;
+    assert_eq!(sandbox.read("precious")?, b"old");
+    assert!(sandbox.read("pages/envelock.1")?.starts_with(b".ie"));
+    let names = std::fs::read_dir(sandbox.path("pages"))?;
+    let is_page = |name: &std::ffi::OsStr| name.to_string_lossy().ends_with(".1");
+    assert!(names.into_iter().all(|entry| is_page(&entry.unwrap().file_name())));
+    sandbox.fails("man --dir absent", 1)?;
     Ok(())
 }

@@ -200,3 +200,46 @@ fn keyring_that_cannot_count_fails_no_message() -> Result {
     }
     sandbox.set_mode("ro", 0o755)
 }
+
+#[test]
+fn closed_descriptors_lose_nothing() -> Result {
+    let sandbox = protected()?;
+    let lost = "standard output is closed";
+    let empty = "standard input is closed";
+    for (script, text) in [
+        ("\"$0\" encrypt plain >&-", lost),
+        ("\"$0\" decrypt message >&-", lost),
+        ("\"$0\" encrypt -o new <&-", empty),
+        ("\"$0\" decrypt -o new <&-", empty),
+        ("\"$0\" census list:- <&-", empty),
+    ] {
+        let errors = failed(script, &finish(&mut sandbox.shell(script), b"")?, 2)?;
+        assert!(errors.contains(text), "{script}: {errors}");
+        assert!(!sandbox.path("new").exists());
+    }
+    // What somebody wants: an empty message, and a message that is thrown away.
+    for script in [
+        "\"$0\" encrypt -o empty </dev/null",
+        "\"$0\" encrypt plain >/dev/null",
+        "\"$0\" census list:- </dev/null",
+        "\"$0\" key rotate orders >&- 2>&-",
+    ] {
+        assert_eq!(finish(&mut sandbox.shell(script), b"")?.status.code(), Some(0), "{script}");
+    }
+    assert_eq!(sandbox.run("decrypt empty")?.stdout, b"");
+    Ok(())
+}
+
+#[test]
+fn report_replaces_a_link_and_not_its_file() -> Result {
+    let sandbox = protected()?;
+    std::fs::create_dir(sandbox.path("tree"))?;
+    std::os::unix::fs::symlink("plain", sandbox.path("report"))?;
+    sandbox.ok("census dir:tree --report report")?;
+    assert_eq!(sandbox.read("plain")?, b"four score");
+    assert!(sandbox.read("report")?.starts_with(b"{"));
+    assert!(!sandbox.path("report").is_symlink());
+    let errors = sandbox.fails("census dir:tree --report tree", 1)?;
+    assert!(errors.contains("tree: "), "{errors}");
+    sandbox.fails("census dir:tree --report none/report", 1).map(drop)
+}

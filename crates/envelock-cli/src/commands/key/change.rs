@@ -37,11 +37,7 @@ impl ChangeArguments {
         changes: &[Change<'_>],
         evidence: Option<[u8; 32]>,
     ) -> Result<(), Failure> {
-        let options = self.options(evidence);
-        let made = match self.dry_run {
-            true => attempt(keyring, changes, &options),
-            false => keyring.lifecycle().change(changes, &options, &mut OsRandom),
-        };
+        let made = self.make_or_try(keyring, changes, &self.options(evidence));
         let print = |outcome: &ChangeOutcome| print(context, outcome, self.dry_run);
         match made {
             Ok(outcome) => print(&outcome),
@@ -52,6 +48,21 @@ impl ChangeArguments {
                 made.map(drop).map_err(Failure::from)
             }
             Err(error) => Err(Failure::from(error).of(format!("keyring {}", keyring.given))),
+        }
+    }
+
+    /// Makes changes, or tries them. What changes nothing is not written and takes no number.
+    pub fn make_or_try(
+        &self,
+        keyring: &OpenKeyring,
+        changes: &[Change<'_>],
+        options: &ChangeOptions,
+    ) -> Result<ChangeOutcome, Error> {
+        let (before, after, outcome) = attempt(keyring, changes, options)?;
+        match () {
+            () if is_same(&before, &after) => Ok(ChangeOutcome::new(before.change(), Vec::new())),
+            () if self.dry_run => Ok(outcome),
+            () => keyring.lifecycle().change(changes, options, &mut OsRandom),
         }
     }
 
@@ -79,6 +90,7 @@ impl ChangeArguments {
             return Ok(());
         }
         attempt(keyring, changes, &self.options(evidence))
+            .map(drop)
             .map_err(|error| Failure::from(error).of(format!("keyring {}", keyring.given)))?;
         confirm(what, name, may_skip)
     }
@@ -95,12 +107,12 @@ impl ChangeArguments {
     }
 }
 
-/// Makes the changes in a copy of the records.
+/// Makes the changes in a copy of the records. Returns those of before, too.
 fn attempt(
     keyring: &OpenKeyring,
     changes: &[Change<'_>],
     options: &ChangeOptions,
-) -> Result<ChangeOutcome, Error> {
+) -> Result<(KeysetMap, KeysetMap, ChangeOutcome), Error> {
     let mut material = |name: envelock::KeyName<'_>, version, material: Material<'_>| {
         let twin = match material {
             Material::Imported(_) if !keyring.imports() => {
@@ -115,7 +127,18 @@ fn attempt(
             (record.master_key_id, record.algorithm, record.origin);
         Ok(NewMaterial { master_key_id, algorithm, origin })
     };
-    Ok(keyring.lifecycle().keysets()?.with_changes::<Error>(changes, options, &mut material)?.1)
+    let before = keyring.lifecycle().keysets()?;
+    let (after, outcome) = before.with_changes::<Error>(changes, options, &mut material)?;
+    Ok((before, after, outcome))
+}
+
+/// Returns whether both have the same keys and aliases, whatever their change numbers are.
+fn is_same(before: &KeysetMap, after: &KeysetMap) -> bool {
+    before.iter().eq(after.iter())
+        && before.aliases().eq(after.aliases())
+        && before
+            .aliases()
+            .all(|(alias, _)| before.alias_changed(alias) == after.alias_changed(alias))
 }
 
 /// Prints the transitions of a change.
@@ -159,6 +182,14 @@ fn line(transition: &Transition) -> String {
             let now = if *is_held { "on hold" } else { "released" };
             format!("{key}{version}  {now}")
         }
+        Transition::RecordsRemoved { key, floor } => {
+            format!("{key}  records of versions below {floor} removed")
+        }
+        Transition::Evidence { key, is_required } => {
+            let now = if *is_required { "required" } else { "waived" };
+            format!("{key}  evidence {now}")
+        }
+        Transition::Dates { key } => format!("{key}  dates after the present corrected"),
         other => format!("{other:?}"),
     }
 }
@@ -187,6 +218,13 @@ fn transition_as_json(transition: &Transition) -> Value {
         Transition::Hold { key, version, is_held } => json!({
             "kind": "hold", "key": key, "version": version.map(|it| it.number()), "is_held": is_held,
         }),
+        Transition::RecordsRemoved { key, floor } => {
+            json!({ "kind": "records_removed", "key": key, "floor": floor })
+        }
+        Transition::Evidence { key, is_required } => {
+            json!({ "kind": "evidence", "key": key, "is_required": is_required })
+        }
+        Transition::Dates { key } => json!({ "kind": "dates", "key": key }),
         other => json!({ "kind": "other", "text": format!("{other:?}") }),
     }
 }

@@ -73,7 +73,8 @@ impl Destroy {
     }
 }
 
-fn digest(text: &str) -> Result<[u8; 32], String> {
+/// Parses a digest.
+pub fn digest(text: &str) -> Result<[u8; 32], String> {
     let bytes = hexadecimal(text.as_bytes());
     bytes
         .and_then(|bytes| bytes.as_slice().try_into().ok())

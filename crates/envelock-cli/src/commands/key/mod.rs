@@ -4,11 +4,13 @@ mod change;
 mod copy;
 mod create;
 mod destroy;
+mod final_changes;
 mod import;
 mod list;
 mod material;
 mod notes;
 mod operate;
+mod protection;
 mod show;
 
 use crate::context::Context;
@@ -38,6 +40,16 @@ pub enum Key {
     Compromise(operate::Compromise),
     /// Schedule the destruction of a disabled version, cancel it, or carry it out.
     Destroy(destroy::Destroy),
+    /// Wipe all versions of a key now, such as that of a former tenant. Final.
+    Erase(final_changes::Erase),
+    /// Remove the records of destroyed versions, so that the key file gets smaller.
+    RemoveRecords(final_changes::RemoveRecords),
+    /// Require evidence for each destruction of a version of a key.
+    RequireEvidence(final_changes::RequireEvidence),
+    /// Require no evidence any more. The reason stays on record.
+    WaiveEvidence(final_changes::WaiveEvidence),
+    /// Set every date on record that is after the present to the present. The clock has to be right.
+    CorrectDates(final_changes::CorrectDates),
     /// Keep policies and destruction off a key or a version, or release it.
     Hold(notes::Hold),
     /// Add a version whose key material you have already.
@@ -48,6 +60,9 @@ pub enum Key {
     Label(notes::Label),
     /// Let an alias stand for a key, or remove it.
     Alias(notes::Alias),
+    /// List and change the secrets that open the key file.
+    #[command(subcommand)]
+    Protection(protection::Protection),
 }
 
 impl Key {
@@ -63,11 +78,17 @@ impl Key {
             Key::Disable(disable) => disable.run(context),
             Key::Compromise(compromise) => compromise.run(context),
             Key::Destroy(destroy) => destroy.run(context),
+            Key::Erase(erase) => erase.run(context),
+            Key::RemoveRecords(remove) => remove.run(context),
+            Key::RequireEvidence(require) => require.run(context),
+            Key::WaiveEvidence(waive) => waive.run(context),
+            Key::CorrectDates(correct) => correct.run(context),
             Key::Hold(hold) => hold.run(context),
             Key::Import(import) => import.run(context),
             Key::Copy(copy) => copy.run(context),
             Key::Label(label) => label.run(context),
             Key::Alias(alias) => alias.run(context),
+            Key::Protection(protection) => protection.run(context),
         }
     }
 }
