@@ -96,7 +96,7 @@ struct Body {
 }
 
 fn suite(suite: Suite) -> Body {
-    let overhead = envelock::stream::layout::PREFIX_LEN + TAG_LEN;
+    let overhead = envelock::format::layout::PREFIX_LEN + TAG_LEN;
     match suite {
         Suite::Cobblestone128 => Body {
             overhead,

@@ -9,7 +9,7 @@ mod floor;
 mod interleave;
 mod large;
 
-use envelock::stream::layout::CHUNK_LEN;
+use envelock::format::layout::CHUNK_LEN;
 use envelock::{Aad, Envelope, MemoryKeyring, Provider, Suite, Threads};
 use floor::{AAD, SEALED_CHUNK_LEN, raw, sealed_len, size_name};
 use interleave::lanes::{allocating, in_place, into, raw_chunks, raw_into, raw_new};

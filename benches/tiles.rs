@@ -21,7 +21,7 @@ use polyval::universal_hash::UniversalHash;
 use std::hint::black_box;
 use std::time::Duration;
 
-const CHUNK_LEN: usize = envelock::stream::layout::CHUNK_LEN;
+const CHUNK_LEN: usize = envelock::format::layout::CHUNK_LEN;
 const BUDGET: Duration = Duration::from_secs(3);
 const REPEATS: usize = 20;
 const NONCE: [u8; 12] = [3; 12];
@@ -165,7 +165,7 @@ impl Tiles<'_> {
 
 /// One chunk through envelock's cipher of chunks, beside the same bytes through the raw AEAD.
 fn chunks<A: AeadInOut>(suite: Suite, raw: &A) {
-    let salt = [5; envelock::stream::layout::SALT_LEN];
+    let salt = [5; envelock::format::layout::SALT_LEN];
     let key = &KEY[..suite_key_len(suite)];
     let encryptor = danger::chunk_encryptor(suite, key, &salt, &[]).expect("its length");
     let decryptor = danger::chunk_decryptor(suite, key, encryptor.prefix(), &[]).expect("its own");
@@ -227,11 +227,11 @@ fn bodies(suite: Suite, mebibytes: usize) {
     let len = mebibytes << 20;
     let keyring = MemoryKeyring::create("invoices").expect("a name of 8 bytes");
     let envelope = Envelope::new(&keyring).with_suite(suite);
-    let salt = [5; envelock::stream::layout::SALT_LEN];
+    let salt = [5; envelock::format::layout::SALT_LEN];
     let key = &KEY[..suite_key_len(suite)];
     let encryptor = danger::chunk_encryptor(suite, key, &salt, &[]).expect("its length");
     let decryptor = danger::chunk_decryptor(suite, key, encryptor.prefix(), &[]).expect("its own");
-    let mut chunks = vec![1; len / CHUNK_LEN * envelock::stream::layout::ENCRYPTED_CHUNK_LEN];
+    let mut chunks = vec![1; len / CHUNK_LEN * envelock::format::layout::ENCRYPTED_CHUNK_LEN];
     let chunk_by_chunk: Lane<'_> = Box::new(|| {
         let there = time(1, || {
             for (index, chunk) in (0..).zip(chunks.chunks_mut(CHUNK_LEN + 16)) {

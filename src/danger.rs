@@ -5,12 +5,13 @@
 
 pub use crate::body::{ChunkDecryptor, ChunkEncryptor};
 
-use crate::body::{self, ForkGuard, layout};
+use crate::body::{self, ForkGuard};
 use crate::crypto::kdf;
 use crate::crypto::provider::Provider;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::Suite;
+use crate::format::layout;
 use crate::stream::{RangeDecryptor, StreamDecryptor, StreamEncryptor};
 use alloc::vec;
 use alloc::vec::Vec;

@@ -10,7 +10,7 @@
 
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{Aad, Envelope, Error, MemoryKeyring, Suite, Threads, stream::ReadAt};
-use envelock::{danger, stream::layout};
+use envelock::{danger, format::layout};
 use rand_chacha::ChaCha20Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, Read, Seek, SeekFrom, Write};

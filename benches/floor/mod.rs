@@ -16,7 +16,7 @@ use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadCore, AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use chacha20poly1305::ChaCha20Poly1305;
-use envelock::stream::layout::CHUNK_LEN;
+use envelock::format::layout::CHUNK_LEN;
 use envelock::{Provider, Suite};
 
 /// Sizes of plaintext that the issue asks for, in bytes.

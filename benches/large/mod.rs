@@ -6,7 +6,7 @@ use crate::interleave::{Lane, at_least, interleave, time};
 use crate::{Front, raw};
 use envelock::danger;
 use envelock::file::{self, NewFileOptions};
-use envelock::stream::layout::CHUNK_LEN;
+use envelock::format::layout::CHUNK_LEN;
 use envelock::{Aad, Provider, Suite};
 use std::fs::{self, File};
 use std::hint::black_box;

@@ -4,7 +4,7 @@
 
 use cobblestone::{Key, Key256};
 use envelock::Suite;
-use envelock::{danger, stream::layout};
+use envelock::{danger, format::layout};
 use envelock_fuzz::Input;
 use libfuzzer_sys::fuzz_target;
 

@@ -6,8 +6,8 @@
 )]
 
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
-use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use crate::error::Error;
+use crate::format::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use crate::threads::{Share, Threads};
 use zeroize::Zeroize;
 

@@ -6,15 +6,15 @@
 )]
 
 use super::ForkGuard;
-use super::layout::{
-    CHUNK_LEN, COMMITMENT_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, TAG_LEN,
-};
 use crate::crypto::aead::{AnyAead, NONCE_LEN, Nonce};
 use crate::crypto::compare;
 use crate::crypto::provider::Provider;
 use crate::crypto::secret::DataKey;
 use crate::error::{Error, Unverified};
 use crate::format::Suite;
+use crate::format::layout::{
+    CHUNK_LEN, COMMITMENT_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, TAG_LEN,
+};
 use core::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 

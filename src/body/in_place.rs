@@ -13,8 +13,8 @@
 
 use super::between_buffers::{halves, split_mut};
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
-use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use crate::error::Error;
+use crate::format::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use crate::threads::{Share, Threads};
 use crate::wiped::WipedBuffer;
 use core::ops::Range;

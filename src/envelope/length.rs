@@ -1,8 +1,8 @@
 //! Exact lengths of buffers.
 
 use super::Envelope;
-use crate::body::layout;
 use crate::error::Error;
+use crate::format::layout;
 use crate::format::{Header, MAX_HEADER_LEN, offset, slot_len};
 use crate::keyring::Keyring;
 
@@ -49,32 +49,6 @@ impl<K: Keyring, R> Envelope<K, R> {
     pub fn message_len(&self, plaintext_len: usize) -> Result<usize, Error> {
         let body_len = body_len(plaintext_len)?;
         self.header_len()?.checked_add(body_len).ok_or(Error::MessageTooLong)
-    }
-}
-
-impl Header<'_> {
-    /// Returns the length in bytes of the plaintext of a message of `total` bytes, this header included. It
-    /// needs neither the body nor a key, and is unverified until the message is decrypted.
-    ///
-    /// For a detached header, `total` is the length of the body plus that of the header.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Truncated`] if no message with this header has that length;
-    /// [`Error::MessageTooLong`].
-    pub fn plaintext_len(&self, total: u64) -> Result<u64, Error> {
-        // Saturates: what ends within the header has no body.
-        layout::plaintext_len(total.saturating_sub(self.len() as u64))
-    }
-
-    /// Returns the length in bytes of the message with this header and a plaintext of this length.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::MessageTooLong`].
-    pub fn message_len(&self, plaintext_len: u64) -> Result<u64, Error> {
-        let body_len = layout::body_len(plaintext_len)?;
-        body_len.checked_add(self.len() as u64).ok_or(Error::MessageTooLong)
     }
 }
 

@@ -6,10 +6,11 @@ use super::Envelope;
 use super::decrypt::{check_room, split};
 use super::length::plaintext_len_of_body;
 use crate::aad::Aad;
-use crate::body::{self, ChunkDecryptor, ChunkEncryptor, ForkGuard, layout};
+use crate::body::{self, ChunkDecryptor, ChunkEncryptor, ForkGuard};
 use crate::crypto::provider::Provider;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
+use crate::format::layout;
 use crate::format::{
     DataKeyId, Header, ImmutableCore, KeyName, KeyVersion, MasterKeyId, MessagePart, Slot,
     SlotLabel, Suite, WrapAlgorithm,

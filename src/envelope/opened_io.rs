@@ -2,8 +2,8 @@
 
 use super::OpenedKey;
 use crate::aad::Aad;
-use crate::body::layout;
 use crate::error::Error;
+use crate::format::layout;
 use crate::io::open::{PrefixReader, copy_plaintext};
 use crate::io::{DecryptReader, RangeReader, ReadAt};
 use std::io::{Read, Write};

@@ -10,6 +10,7 @@
     reason = "the position of the reader never exceeds the length of its input"
 )]
 
+use super::layout;
 use super::{
     DataKeyId, FORMAT_VERSION, HeaderFault, ImmutableCore, InvalidKeyName, KeyName, KeyVersion,
     LooksLike, MAGIC, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MIN_HEADER_LEN, MIN_SLOT_LEN, MasterKeyId,
@@ -91,6 +92,30 @@ impl<'a> Header<'a> {
     pub fn slots(&self) -> Slots<'a> {
         let bytes = &self.bytes[offset::SLOTS..self.slots_end];
         Slots::new(bytes, self.slot_count)
+    }
+
+    /// Returns the length in bytes of the plaintext of a message of `total` bytes, this header included. It
+    /// needs neither the body nor a key, and is unverified until the message is decrypted.
+    ///
+    /// For a detached header, `total` is the length of the body plus that of the header.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Truncated`] if no message with this header has that length;
+    /// [`Error::MessageTooLong`].
+    pub fn plaintext_len(&self, total: u64) -> Result<u64, Error> {
+        // Saturates: what ends within the header has no body.
+        layout::plaintext_len(total.saturating_sub(self.len() as u64))
+    }
+
+    /// Returns the length in bytes of the message with this header and a plaintext of this length.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MessageTooLong`].
+    pub fn message_len(&self, plaintext_len: u64) -> Result<u64, Error> {
+        let body_len = layout::body_len(plaintext_len)?;
+        body_len.checked_add(self.len() as u64).ok_or(Error::MessageTooLong)
     }
 
     pub(crate) fn core(&self) -> &ImmutableCore {

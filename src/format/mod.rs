@@ -9,6 +9,7 @@ mod encode;
 mod fault;
 mod ids;
 mod immutable;
+pub mod layout;
 mod looks_like;
 mod name;
 mod slot;

@@ -1,6 +1,6 @@
 //! Sizes of buffers and batches.
 
-use crate::body::layout::CHUNK_LEN;
+use crate::format::layout::CHUNK_LEN;
 use crate::threads::Threads;
 
 /// Bytes of the first read: more than nearly every header has, and cheap for a short message.

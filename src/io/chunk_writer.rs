@@ -6,8 +6,8 @@ use super::error::uninterrupted;
 use super::sticky_error::StickyError;
 use super::write_buffer::WriteBuffer;
 use crate::body::ChunkEncryptor;
-use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
+use crate::format::layout::CHUNK_LEN;
 use crate::stream::ChunkStream;
 use std::io::{self, Write};
 

@@ -7,9 +7,9 @@
 
 use super::batch::{CHUNKS, FIRST_LEN};
 use super::{DecryptReader, RangeReader, ReadAt, error::uninterrupted};
-use crate::body::layout::{CHUNK_LEN, MIN_BODY_LEN, PREFIX_LEN};
 use crate::error::Error;
 use crate::format::MessagePart;
+use crate::format::layout::{CHUNK_LEN, MIN_BODY_LEN, PREFIX_LEN};
 use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor};
 use crate::wiped::WipedBuffer;
 use alloc::vec;

@@ -12,9 +12,9 @@
 use super::batch::batch_chunks;
 use super::error::uninterrupted;
 use super::{ReadAt, SeekReader};
-use crate::body::layout::{CHUNK_LEN, MAX_PLAINTEXT_LEN};
 use crate::error::Error;
 use crate::format::MessagePart;
+use crate::format::layout::{CHUNK_LEN, MAX_PLAINTEXT_LEN};
 use crate::stream::{RangeDecryptor, RangePlan};
 use crate::wiped::WipedBuffer;
 use alloc::vec;

@@ -10,8 +10,8 @@
 )]
 
 use super::{RangeReader, ReadAt};
-use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
+use crate::format::layout::CHUNK_LEN;
 use crate::wiped::WipedBuffer;
 use core::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};

@@ -10,7 +10,7 @@
 
 use super::batch::{CHUNKS, LONG_CHUNKS, LONG_LEN};
 use super::error::uninterrupted;
-use crate::body::layout::ENCRYPTED_CHUNK_LEN;
+use crate::format::layout::ENCRYPTED_CHUNK_LEN;
 use alloc::vec;
 use alloc::vec::Vec;
 use std::io::{self, Write};

@@ -7,8 +7,8 @@
 
 use super::Progress;
 use super::completion::Completion;
-use crate::body::layout::{ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, chunk_after};
 use crate::error::Error;
+use crate::format::layout::{ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, chunk_after};
 use crate::threads::Threads;
 use crate::wiped::WipedBuffer;
 use alloc::vec::Vec;

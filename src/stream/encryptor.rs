@@ -3,9 +3,9 @@
 use super::Progress;
 use super::chunk_stream::{ChunkStream, ChunkTransform};
 use super::completion::Completion;
-use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN};
 use crate::body::{ChunkEncryptor, between_buffers};
 use crate::error::Error;
+use crate::format::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN};
 use crate::threads::Threads;
 use crate::wiped::WipedBuffer;
 use alloc::vec::Vec;

@@ -12,8 +12,6 @@ mod encryptor;
 mod range;
 mod start;
 
-#[cfg(feature = "std")]
-pub use crate::body::layout;
 #[cfg(feature = "tokio")]
 pub use crate::io::{AsyncDecryptReader, AsyncEncryptWriter};
 #[cfg(feature = "std")]

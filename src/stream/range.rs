@@ -11,10 +11,10 @@
 
 use super::MessageStart;
 use crate::aad::Aad;
-use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
 use crate::body::{ChunkDecryptor, between_buffers};
 use crate::envelope::Envelope;
 use crate::error::Error;
+use crate::format::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
 use crate::keyring::Keyring;
 use crate::threads::Threads;
 use crate::wiped::WipedBuffer;

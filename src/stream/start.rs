@@ -5,8 +5,8 @@
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
-use crate::body::layout::{self, MIN_BODY_LEN, PREFIX_LEN};
 use crate::error::Error;
+use crate::format::layout::{self, MIN_BODY_LEN, PREFIX_LEN};
 use crate::format::{Header, MIN_HEADER_LEN, MessagePart};
 use alloc::vec::Vec;
 

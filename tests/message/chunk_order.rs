@@ -294,7 +294,7 @@ fn impossible_chunks_are_refused_by_index_and_length() {
 #[test]
 fn body_lengths_agree_with_the_model() {
     for len in (0..100 + 3 * SEALED).chain(10 * SEALED..11 * SEALED + 100) {
-        let ours = envelock::stream::layout::plaintext_len(len as u64);
+        let ours = envelock::format::layout::plaintext_len(len as u64);
         match plaintext_len(len) {
             Ok(expected) => assert_eq!(ours.unwrap(), expected as u64),
             Err(needed) => {

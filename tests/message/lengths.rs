@@ -3,7 +3,7 @@
 
 use crate::common::detached::{ReadDetached, WriteDetached};
 use envelock::danger::{chunk_decryptor, chunk_encryptor};
-use envelock::stream::layout::{
+use envelock::format::layout::{
     self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, MAX_PLAINTEXT_LEN,
 };
 use envelock::{

@@ -5,7 +5,7 @@
 //! them decrypts no valid vector, or accepts an invalid one.
 
 use envelock::danger::{self, ChunkDecryptor};
-use envelock::stream::layout::{
+use envelock::format::layout::{
     self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
 use envelock::{Error, Provider, Suite, Unverified};

@@ -8,7 +8,7 @@ pub use decrypt_reader::AsyncDecryptReader;
 pub use encrypt_writer::AsyncEncryptWriter;
 
 use super::batch::CHUNKS;
-use crate::body::layout::CHUNK_LEN;
+use crate::format::layout::CHUNK_LEN;
 use core::task::{Context, Poll};
 use std::io;
 

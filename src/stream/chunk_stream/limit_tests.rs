@@ -2,10 +2,10 @@
 //! that begin near the end.
 
 use super::*;
-use crate::body::layout::{self, CHUNK_LEN, MAX_PLAINTEXT_LEN, PREFIX_LEN};
 use crate::body::{ChunkDecryptor, ChunkEncryptor};
 use crate::crypto::secret::DataKey;
 use crate::format::Suite;
+use crate::format::layout::{self, CHUNK_LEN, MAX_PLAINTEXT_LEN, PREFIX_LEN};
 use crate::stream::RangeDecryptor;
 use core::sync::atomic::{AtomicU64, Ordering};
 
