@@ -158,8 +158,9 @@ pub use aad::{Aad, AadFault, AadPairs};
 pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MasterKey};
 pub use envelope::{
-    Envelope, Examination, GrantOptions, HeaderUpdate, NewMessage, OpenedKey, Rewrap,
-    RewrapOptions, RewrapReport, SlotFinding, SlotOutcome, body_len, inspect, plaintext_len,
+    AsyncEnvelope, Envelope, Examination, GrantOptions, HeaderUpdate, NewMessage, OpenedKey,
+    Rewrap, RewrapOptions, RewrapReport, SlotFinding, SlotOutcome, body_len, inspect,
+    plaintext_len,
 };
 pub use error::{BackendError, BackendFailure, Error, Unverified};
 #[cfg(feature = "file")]

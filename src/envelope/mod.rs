@@ -1,5 +1,6 @@
 //! Encryption, decryption, rewraps and inspection of messages with a keyring.
 
+mod asynchronous;
 mod decrypt;
 mod encrypt;
 mod examine;
@@ -10,10 +11,12 @@ mod new_message;
 mod opened;
 #[cfg(feature = "std")]
 mod opened_io;
+mod replay;
 mod rewrap;
 mod scratch;
 mod stream;
 
+pub use asynchronous::AsyncEnvelope;
 pub use examine::{Examination, SlotFinding};
 pub use length::{body_len, plaintext_len};
 pub use new_message::NewMessage;
@@ -193,15 +196,6 @@ impl<K, R> Envelope<K, R> {
         self
     }
 
-    /// Encrypts several messages under one data key, within the bounds of `reuse`. Without it every
-    /// message has its own. Decryption does not change.
-    #[cfg(feature = "std")]
-    #[must_use]
-    pub fn with_data_key_reuse(mut self, reuse: Arc<crate::DataKeyReuse>) -> Self {
-        self.reuse = Some(reuse);
-        self
-    }
-
     /// Returns the keyring.
     pub fn keyring(&self) -> &K {
         &self.keyring
@@ -215,20 +209,35 @@ impl<K, R> Envelope<K, R> {
     /// bytes. A generator that repeats its output discloses all messages: seed it again in a child of
     /// `fork`.
     pub fn with_rng<G: TryCryptoRng>(&self, rng: G) -> Envelope<K, LockedRng<G>> {
+        let reuse = self.reuse.clone();
+        Envelope { reuse, ..self.with(self.keyring.clone(), LockedRng::new(rng)) }
+    }
+
+    /// Returns an envelope with the same settings, and no reuse of data keys.
+    fn with<K2, R2>(&self, keyring: Arc<K2>, random: R2) -> Envelope<K2, R2> {
         Envelope {
-            keyring: self.keyring.clone(),
+            keyring,
             suite: self.suite,
             reserved: self.reserved,
             settings: self.settings.clone(),
             observer: self.observer.clone(),
-            reuse: self.reuse.clone(),
+            reuse: None,
             verifies_wraps: self.verifies_wraps,
-            random: LockedRng::new(rng),
+            random,
         }
     }
 }
 
 impl<K: Keyring, R> Envelope<K, R> {
+    /// Encrypts several messages under one data key, within the bounds of `reuse`. Without it every
+    /// message has its own. Decryption does not change.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn with_data_key_reuse(mut self, reuse: Arc<crate::DataKeyReuse>) -> Self {
+        self.reuse = Some(reuse);
+        self
+    }
+
     /// Returns whether a slot of this keyring is under another version than the primary.
     ///
     /// `message` is a message, or its header alone. The result depends on the labels of the header,

@@ -71,6 +71,19 @@ impl NewMessage {
         check_len(body, body_len(self.plaintext_len)?)?;
         body::in_place::encrypt(&self.encryptor, body, self.threads.as_deref())
     }
+
+    /// Encrypts the body behind the header.
+    pub(super) fn into_message(self, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
+        let header = self.header();
+        let header_len = header.len();
+        let body_len = body_len(self.plaintext_len)?;
+        let len = header_len.checked_add(body_len).ok_or(Error::MessageTooLong)?;
+        let mut message = vec![0; len];
+        let (start, body) = message.split_at_mut(header_len);
+        start.copy_from_slice(header);
+        self.encrypt_into(plaintext, body)?;
+        Ok(message)
+    }
 }
 
 impl fmt::Debug for NewMessage {

@@ -12,8 +12,7 @@ use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::layout;
 use crate::format::{
-    DataKeyId, Header, ImmutableCore, KeyName, KeyVersion, MasterKeyId, MessagePart, Slot,
-    SlotLabel, Suite, WrapAlgorithm,
+    DataKeyId, Header, ImmutableCore, MessagePart, OwnedSlot, Slot, SlotLabel, Suite,
 };
 use crate::keyring::Keyring;
 use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor};
@@ -72,11 +71,7 @@ pub struct OpenedKey {
     core: ImmutableCore,
     /// Boxed, so that a move of the value leaves no copy behind.
     data_key: Box<DataKey>,
-    name: Box<str>,
-    version: KeyVersion,
-    master_key_id: MasterKeyId,
-    algorithm: WrapAlgorithm,
-    wrapped_key: Box<[u8]>,
+    slot: OwnedSlot,
     settings: Settings,
 }
 
@@ -126,32 +121,17 @@ impl OpenedKey {
         slot: &Slot<'_>,
         settings: Settings,
     ) -> Self {
-        let Slot { label, wrapped_key } = *slot;
-        OpenedKey {
-            core: *core,
-            data_key,
-            name: label.name.as_str().into(),
-            version: label.version,
-            master_key_id: label.master_key_id,
-            algorithm: label.algorithm,
-            wrapped_key: wrapped_key.into(),
-            settings,
-        }
+        OpenedKey { core: *core, data_key, slot: slot.into(), settings }
     }
 
     /// Returns the label of the slot that opened: name, version, master key id and algorithm.
     pub fn label(&self) -> SlotLabel<'_> {
-        SlotLabel {
-            name: KeyName::checked(&self.name),
-            version: self.version,
-            master_key_id: self.master_key_id,
-            algorithm: self.algorithm,
-        }
+        self.slot.label()
     }
 
     /// Returns the slot that opened.
     pub(super) fn slot(&self) -> Slot<'_> {
-        Slot { label: self.label(), wrapped_key: &self.wrapped_key }
+        self.slot.as_slot()
     }
 
     /// Returns the suite of the message.

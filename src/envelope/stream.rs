@@ -3,12 +3,15 @@
 use super::Envelope;
 use super::encrypt::retry_once;
 use crate::aad::Aad;
-use crate::body::ForkGuard;
+use crate::body::{ChunkEncryptor, ForkGuard};
 use crate::error::Error;
 use crate::keyring::Keyring;
+use crate::observe::Observer;
 use crate::random::RandomSource;
 use crate::stream::{Completion, MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor};
+use alloc::sync::Arc;
 use alloc::vec;
+use alloc::vec::Vec;
 
 impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// Returns an encryptor of a message piece by piece, without I/O. `encrypt_reader` and `encrypt_writer`
@@ -23,17 +26,33 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     where
         K: 'k,
     {
-        let (mut start, encryptor) = retry_once(|| {
+        let begun = self.begin_stream(aad)?;
+        let keyring = self.keyring.clone();
+        Ok(self.stream_of(begun, |header, observer| Completion::new(keyring, header, observer)))
+    }
+
+    /// Returns the header of a stream, and the key of its body.
+    pub(super) fn begin_stream(&self, aad: Aad<'_>) -> Result<(Vec<u8>, ChunkEncryptor), Error> {
+        retry_once(|| {
             let fork_guard = ForkGuard::new();
             let mut header = vec![0; self.header_len()?];
             let encryptor = self.begin(&mut header, None, aad, Some(fork_guard))?;
             Ok((header, encryptor))
-        })?;
-        let (keyring, observer) = (self.keyring.clone(), self.observer.clone());
-        let completion = Completion::new(keyring, &start, observer);
+        })
+    }
+}
+
+impl<K, R> Envelope<K, R> {
+    /// Returns the stream behind a header.
+    pub(super) fn stream_of<'k>(
+        &self,
+        (mut start, encryptor): (Vec<u8>, ChunkEncryptor),
+        completion: impl FnOnce(&[u8], Option<Arc<dyn Observer>>) -> Completion<'k>,
+    ) -> StreamEncryptor<'k> {
+        let completion = completion(&start, self.observer.clone());
         start.extend_from_slice(encryptor.prefix());
         let threads = self.settings.threads.as_deref().cloned();
-        Ok(StreamEncryptor::new(encryptor, start, threads, Some(completion)))
+        StreamEncryptor::new(encryptor, start, threads, Some(completion))
     }
 }
 

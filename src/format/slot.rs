@@ -1,6 +1,7 @@
 //! A slot: one wrapped key with the name, version and id of the master key that wraps it.
 
 use super::{KeyName, KeyVersion, MasterKeyId, SLOT_FIXED_LEN, WrapAlgorithm};
+use alloc::boxed::Box;
 
 /// The name, version, id and algorithm of the master key of a slot.
 ///
@@ -89,6 +90,43 @@ impl Slot<'_> {
     /// Returns the length of the slot in a header, in bytes.
     pub fn encoded_len(&self) -> usize {
         slot_len(self.label.name, self.wrapped_key.len())
+    }
+}
+
+/// A [`Slot`] that owns its bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct OwnedSlot {
+    name: Box<str>,
+    version: KeyVersion,
+    master_key_id: MasterKeyId,
+    algorithm: WrapAlgorithm,
+    wrapped_key: Box<[u8]>,
+}
+
+impl OwnedSlot {
+    pub(crate) fn label(&self) -> SlotLabel<'_> {
+        SlotLabel {
+            name: KeyName::checked(&self.name),
+            version: self.version,
+            master_key_id: self.master_key_id,
+            algorithm: self.algorithm,
+        }
+    }
+
+    pub(crate) fn as_slot(&self) -> Slot<'_> {
+        Slot { label: self.label(), wrapped_key: &self.wrapped_key }
+    }
+}
+
+impl From<&Slot<'_>> for OwnedSlot {
+    fn from(&Slot { label, wrapped_key }: &Slot<'_>) -> Self {
+        OwnedSlot {
+            name: label.name.as_str().into(),
+            version: label.version,
+            master_key_id: label.master_key_id,
+            algorithm: label.algorithm,
+            wrapped_key: wrapped_key.into(),
+        }
     }
 }
 

@@ -8,7 +8,9 @@
 use super::KeyringError;
 use crate::crypto::secret::DataKey;
 use crate::format::codec;
-use crate::format::{DataKeyId, ImmutableCore, MAX_KEY_NAME_LEN, SlotLabel, Suite};
+use crate::format::{
+    DataKeyId, ImmutableCore, MAX_KEY_NAME_LEN, OwnedSlot, Slot, SlotLabel, Suite,
+};
 use core::fmt;
 use core::ops::Deref;
 
@@ -124,6 +126,46 @@ impl fmt::Debug for WrapContext<'_> {
             .field("suite", &self.suite())
             .field("data_key_id", &self.data_key_id())
             .finish()
+    }
+}
+
+/// A [`WrapContext`] that owns what it refers to.
+#[derive(Clone)]
+pub(crate) struct OwnedContext {
+    core: ImmutableCore,
+    plaintext_len: Option<u64>,
+    /// Without its wrapped key.
+    replaced: Option<OwnedSlot>,
+    is_proof: bool,
+}
+
+impl OwnedContext {
+    pub(crate) fn as_context(&self) -> WrapContext<'_> {
+        WrapContext {
+            core: &self.core,
+            plaintext_len: self.plaintext_len,
+            replaced: self.replaced.as_ref().map(OwnedSlot::label),
+            is_proof: self.is_proof,
+        }
+    }
+}
+
+impl From<&WrapContext<'_>> for OwnedContext {
+    fn from(context: &WrapContext<'_>) -> Self {
+        let slot = |label| OwnedSlot::from(&Slot { label, wrapped_key: &[] });
+        OwnedContext {
+            core: *context.core,
+            plaintext_len: context.plaintext_len,
+            replaced: context.replaced.map(slot),
+            is_proof: context.is_proof,
+        }
+    }
+}
+
+impl PartialEq for OwnedContext {
+    fn eq(&self, other: &Self) -> bool {
+        let values = |c: &Self| (*c.core.as_bytes(), c.plaintext_len, c.is_proof);
+        values(self) == values(other) && self.replaced == other.replaced
     }
 }
 

@@ -11,6 +11,7 @@
 //! | save calls | `CachingKeyring` (feature `std`) |
 //! | write a keyring | [`Keyring`], with [`WrapContext`], [`SlotWriter`] and [`KeyringError`] |
 
+mod asynchronous;
 #[cfg(feature = "std")]
 mod caching;
 mod combine;
@@ -34,11 +35,15 @@ mod software;
 mod without_versions;
 mod wrapping_key;
 
+pub use asynchronous::{
+    AsyncKeyring, AsyncKeyringRng, BoxedFuture, DynAsyncKeyring, Inline, KeyringLabels,
+};
 #[cfg(feature = "std")]
 pub use caching::{CachingKeyring, CachingOptions, CachingStats};
 #[cfg(feature = "std")]
 pub(crate) use caching::{Clock, is_young, monotonic_clock};
 pub use combine::{FailoverKeyring, MAX_MEMBERS, MigratingKeyring, MultiKeyring};
+pub(crate) use context::OwnedContext;
 pub use context::{WrapAad, WrapContext};
 pub use error::KeyringError;
 pub(crate) use forward::forward_keyring;
@@ -158,12 +163,7 @@ pub trait Keyring: Send + Sync {
         name: KeyName<'_>,
         visit: &mut dyn FnMut(KeyName<'_>),
     ) -> Result<(), KeyringError> {
-        let mut exists = false;
-        self.visit_primaries(&mut |primary| exists |= primary.label.name == name)?;
-        if exists {
-            visit(name);
-        }
-        Ok(())
+        visit_primary_of_name(|primary| self.visit_primaries(primary), name, visit)
     }
 
     /// Unwraps `slot` into `data_key`.
@@ -230,15 +230,7 @@ pub trait Keyring: Send + Sync {
     ///
     /// [`KeyringError::Backend`] if the keyring cannot be read.
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        let mut freshness = Freshness::NotMine;
-        self.visit_primaries(&mut |primary| {
-            if primary.label.same_key(slot) {
-                freshness = Freshness::Primary;
-            } else if primary.label.name == slot.name && freshness == Freshness::NotMine {
-                freshness = Freshness::Stale;
-            }
-        })?;
-        Ok(freshness)
+        freshness_by_primaries(|primary| self.visit_primaries(primary), slot)
     }
 }
 
@@ -261,6 +253,36 @@ impl PrimaryKey<'_> {
         // claim (SPEC H-BOUND), which is refused.
         exact.max(self.max_wrapped_key_len).unwrap_or(0).min(MAX_HEADER_LEN)
     }
+}
+
+/// Calls `visit` with `name` if it is the name of a primary.
+fn visit_primary_of_name(
+    visit_primaries: impl FnOnce(&mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError>,
+    name: KeyName<'_>,
+    visit: &mut dyn FnMut(KeyName<'_>),
+) -> Result<(), KeyringError> {
+    let mut exists = false;
+    visit_primaries(&mut |primary| exists |= primary.label.name == name)?;
+    if exists {
+        visit(name);
+    }
+    Ok(())
+}
+
+/// Compares a label with the primaries. Every other slot of their names is stale.
+fn freshness_by_primaries(
+    visit_primaries: impl FnOnce(&mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError>,
+    slot: &SlotLabel<'_>,
+) -> Result<Freshness, KeyringError> {
+    let mut freshness = Freshness::NotMine;
+    visit_primaries(&mut |primary| {
+        if primary.label.same_key(slot) {
+            freshness = Freshness::Primary;
+        } else if primary.label.name == slot.name && freshness == Freshness::NotMine {
+            freshness = Freshness::Stale;
+        }
+    })?;
+    Ok(freshness)
 }
 
 macro_rules! forward_to_pointee {

@@ -125,6 +125,16 @@ impl<'a> SlotWriter<'a> {
         }
     }
 
+    /// Pushes slots that another writer received.
+    pub(crate) fn push_all(&mut self, slots: Slots<'_>) -> Result<(), KeyringError> {
+        slots.into_iter().try_for_each(|slot| self.push(&slot.label, slot.wrapped_key))
+    }
+
+    /// Returns the number of slots so far.
+    pub(crate) fn count(&self) -> u8 {
+        self.count
+    }
+
     /// Returns the slots written so far.
     pub(crate) fn slots(&self) -> Slots<'_> {
         Slots::new(&self.room[..self.used], self.count)

@@ -1,8 +1,10 @@
 //! Random generators: the interface for keyrings, and a pool that draws once for each message.
 
 mod os;
+mod recorded;
 
 pub use os::OsRandom;
+pub(crate) use recorded::RecordedRandom;
 
 use crate::sync::RwLock;
 use core::fmt;
@@ -72,6 +74,7 @@ mod sealed {
     #[cfg(feature = "std")]
     impl Sealed for crate::OsRandom {}
     impl<G> Sealed for super::LockedRng<G> {}
+    impl<R> Sealed for super::RecordedRandom<'_, R> {}
 }
 
 /// A generator of the caller behind a lock. [`Envelope::with_rng`](crate::Envelope::with_rng) makes it.
@@ -97,8 +100,8 @@ impl<G> fmt::Debug for LockedRng<G> {
 
 /// Random bytes of one operation, drawn from the source in one call and wiped on use and on drop.
 /// An empty pool draws from the source directly.
-pub(crate) struct RandomPool<'r> {
-    source: &'r dyn RandomSource,
+pub(crate) struct RandomPool<'r, S: ?Sized = dyn RandomSource + 'r> {
+    source: &'r S,
     bytes: [u8; MESSAGE_LEN],
     left: usize,
 }
@@ -114,11 +117,18 @@ impl<'r> RandomPool<'r> {
 
     /// Returns an empty pool.
     pub(crate) fn for_rewrap(source: &'r dyn RandomSource) -> Self {
+        RandomPool::empty(source)
+    }
+}
+
+impl<'r, S: RandomSource + ?Sized> RandomPool<'r, S> {
+    /// Returns an empty pool, which other threads may use where they may use `source`.
+    pub(crate) fn empty(source: &'r S) -> Self {
         RandomPool { source, bytes: [0; MESSAGE_LEN], left: 0 }
     }
 }
 
-impl TryRng for RandomPool<'_> {
+impl<S: RandomSource + ?Sized> TryRng for RandomPool<'_, S> {
     type Error = RandomnessUnavailable;
 
     fn try_next_u32(&mut self) -> Result<u32, RandomnessUnavailable> {
@@ -148,15 +158,15 @@ impl TryRng for RandomPool<'_> {
     }
 }
 
-impl TryCryptoRng for RandomPool<'_> {}
+impl<S: RandomSource + ?Sized> TryCryptoRng for RandomPool<'_, S> {}
 
-impl Drop for RandomPool<'_> {
+impl<S: ?Sized> Drop for RandomPool<'_, S> {
     fn drop(&mut self) {
         self.bytes.as_mut_slice().zeroize();
     }
 }
 
-impl fmt::Debug for RandomPool<'_> {
+impl<S: ?Sized> fmt::Debug for RandomPool<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RandomPool").finish_non_exhaustive()
     }

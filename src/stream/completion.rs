@@ -1,16 +1,27 @@
 //! The end of a message that is being encrypted.
 
 use crate::error::Error;
-use crate::format::Header;
-use crate::keyring::{Freshness, Keyring, Refusal};
+use crate::format::{Header, SlotLabel};
+use crate::keyring::{Freshness, Keyring, KeyringError, Refusal};
 use crate::observe::{Event, Observer};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+/// A keyring that is asked whether a slot opens, by its label.
+pub(crate) trait LabelCheck: Send + Sync {
+    fn label_freshness(&self, label: &SlotLabel<'_>) -> Result<Freshness, KeyringError>;
+}
+
+impl<K: Keyring> LabelCheck for K {
+    fn label_freshness(&self, label: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        self.freshness(label)
+    }
+}
+
 /// Asks the keyring before the last chunk whether the message will open: a version can be disabled
 /// or destroyed while the stream runs. Reports a stream that is dropped before its end.
 pub(crate) struct Completion<'k> {
-    keyring: Arc<dyn Keyring + 'k>,
+    keyring: Arc<dyn LabelCheck + 'k>,
     header: Vec<u8>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -18,7 +29,7 @@ pub(crate) struct Completion<'k> {
 impl<'k> Completion<'k> {
     /// Returns the check of a message with the slots of `header`, which `keyring` wrote.
     pub(crate) fn new(
-        keyring: Arc<dyn Keyring + 'k>,
+        keyring: Arc<dyn LabelCheck + 'k>,
         header: &[u8],
         observer: Option<Arc<dyn Observer>>,
     ) -> Self {
@@ -31,13 +42,14 @@ impl<'k> Completion<'k> {
     /// encrypt again.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for slot in Header::parse_detached(&self.header)?.slots() {
-            let refusal = match self.keyring.freshness(&slot.label).map_err(Error::from_wrap)? {
-                Freshness::Primary | Freshness::Stale => continue,
-                Freshness::Refused(refusal) => refusal,
-                Freshness::Compromised => Refusal::Compromised,
-                // The keyring no longer has its key.
-                Freshness::NotMine => Refusal::UnknownVersion,
-            };
+            let refusal =
+                match self.keyring.label_freshness(&slot.label).map_err(Error::from_wrap)? {
+                    Freshness::Primary | Freshness::Stale => continue,
+                    Freshness::Refused(refusal) => refusal,
+                    Freshness::Compromised => Refusal::Compromised,
+                    // The keyring no longer has its key.
+                    Freshness::NotMine => Refusal::UnknownVersion,
+                };
             let (key, version) = (slot.label.name.as_str().into(), slot.label.version);
             return Err(Error::StreamRefused { key, version, refusal });
         }

@@ -18,7 +18,7 @@ pub use crate::io::{AsyncDecryptReader, AsyncEncryptWriter};
 pub use crate::io::{DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader};
 #[cfg(feature = "std")]
 pub(crate) use chunk_stream::{ChunkStream, ChunkTransform};
-pub(crate) use completion::Completion;
+pub(crate) use completion::{Completion, LabelCheck};
 pub use decryptor::StreamDecryptor;
 pub use encryptor::StreamEncryptor;
 pub use range::{RangeDecryptor, RangePlan};
