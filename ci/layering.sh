@@ -48,7 +48,7 @@ feature   | src/lib.rs | ^#!?\[cfg_attr\(.*(allow|deny)\( | lints that differ wi
 std       | src/lib.rs           | ^extern crate std;$ | the one door to std
 std io    | src/error/mod.rs     | std::io::Error | the cause that a reader or writer reported
 feature   | src/error/mod.rs src/error/queries.rs | #\[cfg\(feature = "std"\)\] => (Error::)?Io\b | the variant that holds it
-os-random | src/lib.rs src/random/mod.rs src/envelope/mod.rs | (^pub use .*|^use crate::random::|\bR = |^random: |^impl .* for crate::)\bOsRandom\b | the name, and the default generator of an envelope
+os-random | src/lib.rs src/random/mod.rs src/envelope/mod.rs src/envelope/asynchronous.rs | (^pub use .*|^use crate::random::.*|\bR = |^random: |^impl .* for crate::)\bOsRandom\b | the name, and the default generator of an envelope
 os-random | src/keyring/memory.rs src/keyring/lifecycle.rs src/policy/apply.rs | (&mut (crate::)?OsRandom\b|^use crate::\{OsRandom,) | conveniences that fill in time and generator
 panic     | src/conformance/     | . | a harness reports a broken rule by a panic
 unsafe    | src/lib.rs           | ^#!\[cfg_attr\((not\()?all\(feature = "pkcs11", unix\)\)?, (forbid|deny)\(unsafe_code\)\)\]$ | forbids it, or denies it but where it is allowed

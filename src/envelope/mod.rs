@@ -58,6 +58,8 @@ use rand_core::TryCryptoRng;
 /// | `stream::{AsyncEncryptWriter, AsyncDecryptReader}` | a few chunks | `AsyncRead` and `AsyncWrite` of `tokio` |
 /// | `file::{encrypt, decrypt, rewrap, add_slot, remove_name}` | 256 KiB | files, durably |
 ///
+/// [`AsyncEnvelope`] has the operations over a keyring whose calls are awaited.
+///
 /// With a detached header each operation has two steps: one over the header, which calls the
 /// keyring, and one over the body, which does not.
 ///

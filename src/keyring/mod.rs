@@ -9,6 +9,7 @@
 //! | use several keyrings | [`MultiKeyring`] wraps for all, [`FailoverKeyring`] with the first that works, [`MigratingKeyring`] moves from one to another |
 //! | restrict a keyring | [`WithoutVersions`] opens nothing under listed versions |
 //! | save calls | `CachingKeyring` (feature `std`) |
+//! | await a back end | [`AsyncKeyring`], for an [`AsyncEnvelope`](crate::AsyncEnvelope); [`Inline`] for keyrings that do not block |
 //! | write a keyring | [`Keyring`], with [`WrapContext`], [`SlotWriter`] and [`KeyringError`] |
 
 mod asynchronous;

@@ -1,5 +1,6 @@
 //! Keyrings, keysets, policies, rewraps, observers and errors.
 
+mod asynchronous;
 mod caching_keyring;
 mod combine;
 #[path = "../common/mod.rs"]

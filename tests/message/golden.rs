@@ -10,14 +10,20 @@ use crate::common::independent;
 mod make;
 pub mod manifest;
 
+use envelock::keyring::Inline;
 use envelock::rand_core::SeedableRng;
-use envelock::{Aad, Envelope, Error, Header, RewrapOptions, Suite, danger, format::Slot, inspect};
+use envelock::{
+    Aad, AsyncEnvelope, Envelope, Error, Header, RewrapOptions, Suite, danger, format::Slot,
+    inspect,
+};
 use hmac::{Hmac, KeyInit, Mac};
 use manifest::Entry;
 use rand_chacha::ChaCha20Rng;
 use sha2::Sha256;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 const MANIFEST: &str = "manifest.txt";
 const COMMENT: &str =
@@ -53,6 +59,14 @@ fn suite_of(entry: &Entry) -> Suite {
     Suite::from_id(entry.text("suite").parse().unwrap()).unwrap()
 }
 
+/// The value of a future that awaits nothing.
+fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
 /// SPEC B-CONTEXT, K-AAD, K-MASTER, W-XAES: a reader that does any of them otherwise is locked out
 /// of what was stored.
 #[test]
@@ -66,6 +80,9 @@ fn every_golden_message_opens_in_every_form() {
         let keyrings = entry.keyrings();
         assert!(!keyrings.is_empty(), "{name}");
         for (key, keyring) in keyrings {
+            let inline = AsyncEnvelope::new(Inline::new(&keyring));
+            let opened = now_or_never(inline.decrypt(&message, aad)).unwrap();
+            assert!(opened.is_ok_and(|it| it == plaintext), "{name} by {key}, awaited");
             let envelope = Envelope::new(keyring);
             let opened = envelope.decrypt(&message, aad);
             assert!(opened.is_ok_and(|it| it == plaintext), "{name} by {key}");
