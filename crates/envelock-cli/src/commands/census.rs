@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::failure::of_ops::of_halt;
 use crate::failure::{Exit, Failure, chain};
 use crate::open_source::{OpenStore, ReadOnly, Renamed, open_source, open_to_read};
-use crate::output::printable;
+use crate::output::{printable, shell_word};
 use crate::table::Table;
 use crate::version_name::VersionName;
 use clap::Args;
@@ -19,7 +19,7 @@ use envelock_ops::{
     Report, Shard, Start, Store, Task, Unopenable,
 };
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Arguments of `envelock census`.
@@ -147,7 +147,10 @@ impl Census {
         };
         let next = match self.without.is_empty() {
             true => "`envelock inspect FILE` shows which keys a message needs".to_string(),
-            false => format!("`envelock job plan {}` shows what a rewrap would do", self.source),
+            false => format!(
+                "`envelock job plan {}` shows what a rewrap would do",
+                shell_word(Path::new(&self.source))
+            ),
         };
         Err(Failure::new(Exit::ItemsLeft, what, next))
     }

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::open_keyring::OpenKeyring;
 use clap::Args;
-use envelock::{Aad, Envelope, Error, Keyring, MultiKeyring, file};
+use envelock::{Aad, Envelope, Error, Keyring, Lifecycle as _, MultiKeyring, file};
 use std::sync::Arc;
 
 /// Arguments of `envelock encrypt`.
@@ -43,7 +43,17 @@ impl Encrypt {
         let aad = Aad::new(&aad);
         let failed = |error| {
             let names: Vec<&str> = keyrings.iter().map(|keyring| keyring.given.as_str()).collect();
-            self.input.failure(error, &names.join(", "))
+            let has_no_primary = matches!(error, Error::NoPrimary);
+            let failure = self.input.failure(error, &names.join(", "));
+            match keyrings.as_slice() {
+                [keyring] if has_no_primary => {
+                    let key = keyring.lifecycle().key().to_string();
+                    failure.with_next(format!(
+                        "`envelock key rotate {key}` makes a version that wraps"
+                    ))
+                }
+                _ => failure,
+            }
         };
         match target {
             NewFile::At(path, options) => {

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::open_keyring::OpenKeyring;
-use crate::output::printable;
+use crate::output::{printable, shell_word};
 use crate::version_name::VersionName;
 use clap::Args;
 use envelock::file::{self, FileChange, FileError, FileKind, MessageFile, MessageFileError};
@@ -84,7 +84,7 @@ impl Rewrap {
                 if done.is_complete { Ok(()) } else { Err(incomplete()) }
             });
             if let Err(failure) = done {
-                let failure = failure.of(printable(path));
+                let failure = failure.of(printable(path)).of_file(path);
                 left = left.saturating_add(1);
                 if self.files.len() > 1 {
                     output.failure(&failure, &context.arguments());
@@ -99,7 +99,9 @@ impl Rewrap {
                     return Err(failure);
                 }
                 let done = format!("{} files are done", self.files.len());
-                Err(failure.after(done, "`envelock inspect FILE` shows the key of each"))
+                let files: Vec<String> = self.files.iter().map(|path| shell_word(path)).collect();
+                let next = format!("`envelock inspect {}` shows the key of each", files.join(" "));
+                Err(failure.after(done, next))
             }),
             Some(failure) if self.files.len() == 1 => Err(failure),
             Some(_) => {

@@ -57,6 +57,11 @@ impl Input {
 
     /// Puts in front what an error is about: the message or the keyring. Errors of files name their file.
     pub fn failure(&self, error: Error, keyring: &str) -> Failure {
+        let failure = self.unnamed_failure(error, keyring);
+        if self.is_standard_input() { failure } else { failure.of_file(self.path()) }
+    }
+
+    fn unnamed_failure(&self, error: Error, keyring: &str) -> Failure {
         let names_its_file = error.backend::<MessageFileError>().is_some();
         match &error {
             Error::Io { .. } => Failure::from(error),

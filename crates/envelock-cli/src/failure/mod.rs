@@ -3,6 +3,7 @@
 mod of_library;
 pub mod of_ops;
 
+use crate::output::shell_word;
 use envelock::Error;
 use std::process::ExitCode;
 
@@ -83,6 +84,25 @@ impl Failure {
     pub fn with_next(mut self, next: impl Into<String>) -> Self {
         self.next = next.into();
         self
+    }
+
+    /// Names the file of the failure in the commands of the next step.
+    #[must_use]
+    pub fn of_file(self, path: &std::path::Path) -> Self {
+        let file = shell_word(path);
+        let commands = [
+            ("inspect FILE`", format!("inspect {file}`")),
+            ("--add KEYRING FILE`", format!("--add KEYRING {file}`")),
+            ("cp FILE FILE.copy`", format!("cp {file} {file}.copy`")),
+        ];
+        let next = commands.iter().fold(self.next, |next, (from, to)| next.replace(from, to));
+        Failure { next, ..self }
+    }
+
+    /// Puts what is known for a word of the next step, such as DIRECTORY.
+    #[must_use]
+    pub fn naming(self, word: &str, value: impl std::fmt::Display) -> Self {
+        Failure { next: self.next.replace(word, &value.to_string()), ..self }
     }
 
     /// Says what was done before its result could not be printed, so that nobody does it again.

@@ -218,3 +218,62 @@ fn undo_needs_no_settings_of_the_job() {
     bench.run_to(0, &["job", "undo", "job", "--source", "dir:tree"]);
     bench.check(1);
 }
+
+/// The command in backquotes of a next step, as arguments.
+fn next_command(stderr: &str) -> Vec<String> {
+    let (_, next) = stderr.rsplit_once("next: `envelock ").unwrap();
+    let (command, _) = next.split_once('`').unwrap();
+    command.split(' ').map(String::from).collect()
+}
+
+#[test]
+fn finished_job_with_a_target_is_no_reason_to_promote_it_again() {
+    let bench = Bench::rotated(20);
+    let start = ["job", "start", "dir:tree", "-d", "job", "--to", "orders:2"];
+    let first = bench.run_to(0, &start);
+    bench.keyring().rotate().unwrap();
+    let before = bench.snapshot();
+    let again = bench.run_to(0, &["job", "resume", "job"]);
+    assert_eq!(again.stdout, first.stdout);
+    let note = "note: the job has finished; orders:2 is no longer primary\n";
+    assert!(again.stderr.starts_with(note), "{}", again.stderr);
+    assert!(!again.stderr.contains("promote"), "{}", again.stderr);
+    let mut now = bench.snapshot();
+    now.retain(|path, _| before.contains_key(path));
+    assert_eq!(now, before);
+    let next = next_command(&again.stderr);
+    bench.run_to(0, &next.iter().map(String::as_str).collect::<Vec<_>>());
+    bench.check(3);
+}
+
+#[test]
+fn unfinished_job_with_a_former_target_names_a_new_job() {
+    let bench = Bench::rotated(20);
+    let start = ["job", "start", "dir:tree", "-d", "job", "--to", "orders:2", "--page", "5"];
+    bench.run_to(4, &[&start[..], &["--set", "budget=5"]].concat());
+    bench.keyring().rotate().unwrap();
+    let refused = bench.run_to(6, &["job", "resume", "job", "--set", "budget=none"]);
+    assert!(refused.stderr.contains("orders:2 is not primary"), "{}", refused.stderr);
+    let next = next_command(&refused.stderr);
+    assert!(next.ends_with(&["-d".into(), "job-2.job".into()]), "{next:?}");
+    bench.run_to(0, &next.iter().map(String::as_str).collect::<Vec<_>>());
+    bench.check(3);
+}
+
+#[test]
+fn next_steps_of_jobs_name_what_is_known() {
+    let bench = Bench::rotated(6);
+    bench.run_to(0, &["job", "start", "dir:tree", "-d", "job"]);
+    std::fs::write(bench.path("job/job.control"), "{").unwrap();
+    for verb in ["status", "pause"] {
+        let wrong = bench.run_to(1, &["job", verb, "job"]);
+        assert!(wrong.stderr.contains("`envelock job set job KEY=VALUE`"), "{}", wrong.stderr);
+    }
+    std::fs::remove_file(bench.path("job/job.control")).unwrap();
+    bench.keyring().disable(KeyVersion::FIRST).unwrap();
+    let undone = bench.run_to(3, &["job", "undo", "job"]);
+    assert!(!undone.stderr.contains("DIRECTORY"), "{}", undone.stderr);
+    std::fs::remove_file(bench.path("job/0-of-1.undo")).unwrap();
+    let lost = bench.run(&["job", "undo", "job"]);
+    assert!(!lost.stderr.contains("SOURCE"), "{}", lost.stderr);
+}

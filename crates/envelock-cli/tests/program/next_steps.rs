@@ -50,3 +50,26 @@ fn control_characters_do_not_reach_the_terminal() -> Result {
     }
     Ok(())
 }
+
+#[test]
+fn known_names_stand_in_the_next_step() -> Result {
+    let sandbox = Sandbox::new()?;
+    sandbox.ok("-k file:other key create orders --new-keyring --unprotected")?;
+    sandbox.write("plain text", "x")?;
+    sandbox.write_secret("message", "")?;
+    sandbox.ok("-k file:other encrypt -o message --replace")?;
+    let inspect = "`envelock -k file:keys inspect message`";
+    for command in ["decrypt message", "rewrap message --retiring orders:1", "rewrap message"] {
+        let errors = sandbox.fails(&format!("-k file:keys {command}"), 1)?;
+        assert!(errors.contains(inspect), "{command}: {errors}");
+    }
+    for number in 0..16 {
+        sandbox.ok(&format!("-k file:keys key label orders:1 n{number}=x"))?;
+    }
+    let errors = sandbox.fails("-k file:keys key label orders:1 more=x", 2)?;
+    assert!(errors.contains("key label orders:1 --remove NAME`"), "{errors}");
+    sandbox.ok("-k file:keys key compromise orders:1 --yes")?;
+    let errors = failed("encrypt", &sandbox.run("-k file:keys encrypt -o new")?, 6)?;
+    assert!(errors.contains("`envelock -k file:keys key rotate orders`"), "{errors}");
+    Ok(())
+}

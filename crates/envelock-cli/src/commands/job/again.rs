@@ -329,8 +329,11 @@ fn all_or_fail(of: &Path, log: &UndoIndex) -> Result<(), Failure> {
         grouped(changed),
         grouped(damaged)
     );
-    let next = "take the log from a backup, and undo again; `envelock census SOURCE --opened` counts what is \
-                under which version";
+    let source = Settings::read(of).map_or_else(|_| "SOURCE".into(), |settings| settings.source);
+    let next = format!(
+        "take the log from a backup, and undo again; `envelock census {} --opened` counts what is under which version",
+        shell_word(Path::new(&source))
+    );
     Err(Failure::new(Exit::NotVerified, what, next))
 }
 

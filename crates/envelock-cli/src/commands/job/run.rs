@@ -132,8 +132,7 @@ impl Run<'_> {
 
     /// Names the directory in the next step.
     fn named(&self, failure: Failure) -> Failure {
-        let next = failure.next.replace("DIRECTORY", &shell_word(self.directory));
-        Failure { next, ..failure }
+        failure.naming("DIRECTORY", shell_word(self.directory))
     }
 
     /// Changes the controls as this call says.

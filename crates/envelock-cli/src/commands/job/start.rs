@@ -87,6 +87,16 @@ impl Opened {
 impl JobOptions {
     /// Opens the source and the keys, and refuses what is refused whatever the items are.
     fn open(&self, context: &Context, is_plan: bool) -> Result<Opened, Failure> {
+        self.open_or_fail(context, is_plan).map_err(|failure| self.naming_source(failure))
+    }
+
+    /// Names the source in the command that tries it.
+    fn naming_source(&self, failure: Failure) -> Failure {
+        let source = shell_word(Path::new(&self.source));
+        failure.naming("`envelock doctor`", format!("`envelock doctor {source}`"))
+    }
+
+    fn open_or_fail(&self, context: &Context, is_plan: bool) -> Result<Opened, Failure> {
         let (source, of_source) = context.config()?.source(&self.source)?;
         let directory = self.directory(&source);
         // A plan needs no second call.
@@ -168,8 +178,8 @@ impl JobOptions {
         super::limits::apply(&mut controls, &self.set, super::console::now())?;
         super::limits::check_spend(&controls, definition.prices)?;
         let (job_keys, output) = (opened.job_keys(), context.output());
-        let survey =
-            Survey::make(&definition, self.shard, &opened.store, job_keys, (output, None))?;
+        let survey = Survey::make(&definition, self.shard, &opened.store, job_keys, (output, None))
+            .map_err(|failure| self.naming_source(failure))?;
         self.finish(&mut definition, &survey)?;
         let plan = Plan::make(definition, survey, &opened.store, job_keys)?;
         plan.print(context, &opened.directory, &controls, &command_line())
@@ -205,7 +215,8 @@ impl StartJob {
             let stop = (context.output(), Some(stop_flag()?));
             let definition = &opened.settings.definition;
             let job_keys = opened.job_keys();
-            let survey = Survey::make(definition, options.shard, &opened.store, job_keys, stop)?;
+            let survey = Survey::make(definition, options.shard, &opened.store, job_keys, stop)
+                .map_err(|failure| options.naming_source(failure))?;
             survey.check()?;
             if !is_there {
                 options.finish(&mut opened.settings.definition, &survey)?;

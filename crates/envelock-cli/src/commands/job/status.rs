@@ -15,7 +15,7 @@ use envelock_ops::drivers::Controls;
 use envelock_ops::{Checkpoint, MergeError, Report, Shard, merge};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,9 @@ impl JobStatus {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         let settings = Settings::read(&self.directory)?;
         let running = running(&self.directory)?;
-        let controls = Controls::read(self.directory.join(CONTROL))?;
+        let controls = Controls::read(self.directory.join(CONTROL)).map_err(|error| {
+            Failure::from(error).naming("DIRECTORY", shell_word(&self.directory))
+        })?;
         for (shard, path) in shards(&self.directory, ".checkpoint")? {
             let checkpoint = checkpoint(&path)?;
             let is_running = running.contains(&shard);
@@ -202,10 +204,24 @@ impl MergeReports {
             [directory] if directory.is_dir() => {
                 format!("`envelock job retry {}`", shell_word(directory))
             }
-            _ => "`envelock job retry DIRECTORY --other-directories`, for each directory".into(),
+            paths => {
+                let directories = paths.iter().filter_map(|path| match path.is_dir() {
+                    true => Some(path.as_path()),
+                    false => path.parent(),
+                });
+                let words: BTreeSet<String> = directories.map(word_of_directory).collect();
+                let retry =
+                    |word: &String| format!("`envelock job retry {word} --other-directories`");
+                words.iter().map(retry).collect::<Vec<_>>().join(", then ")
+            }
         };
         Err(Failure::new(Exit::ItemsLeft, what, next))
     }
+}
+
+fn word_of_directory(path: &Path) -> String {
+    // That of a bare file name is empty.
+    shell_word(if path.as_os_str().is_empty() { Path::new(".") } else { path })
 }
 
 pub fn read_report(path: &Path) -> Result<Report, Failure> {

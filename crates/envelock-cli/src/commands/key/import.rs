@@ -44,6 +44,8 @@ impl Import {
             }
             false => Change::AddVersion { key, version, material },
         };
-        self.change.make(context, &[change])
+        self.change
+            .make(context, &[change])
+            .map_err(|failure| failure.naming("key add KEY`", format!("key add {key}`")))
     }
 }

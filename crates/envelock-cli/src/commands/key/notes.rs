@@ -66,7 +66,9 @@ impl Label {
         let set = self.set.iter().map(|(name, value)| label(name, Some(value.as_str())));
         let removed = self.remove.iter().map(|name| label(name, None));
         let changes: Vec<Change<'_>> = set.chain(removed).collect();
-        self.change.make(context, &changes)
+        self.change
+            .make(context, &changes)
+            .map_err(|failure| failure.naming("KEY:VERSION", &self.version))
     }
 }
 
