@@ -42,9 +42,8 @@ scripts=$!
 
 begin 'tests: units, properties, sweeps, vectors, golden files'
 run ci --lib --bins --tests --examples
-# By itself, since its dependencies have other features.
-run ci --package envelock-cli
-run ci --package envelock-ops --all-features
+# By themselves, since their dependencies have other features.
+run ci --package envelock-cli --package envelock-ops --all-features
 end
 
 # All features: AWS-LC is the default provider, and its C is built.
@@ -54,7 +53,7 @@ end
 
 begin 'tests of the documentation'
 cargo test --locked --quiet --all-features --doc
-cargo test --locked --quiet --package envelock-ops --all-features --doc
+cargo test --locked --quiet --package envelock-cli --package envelock-ops --all-features --doc
 end
 
 begin 'tests without std: units and documentation of the core'
