@@ -104,6 +104,22 @@ pub fn decrypt_file_in<K: Keyring, R: RandomSource>(
     transcode::decrypt(envelope, open_in(directory.clone(), from)?, to, aad)
 }
 
+/// See [`decrypt_from`](crate::file::decrypt_from).
+///
+/// # Errors
+///
+/// Those of the function.
+pub fn decrypt_from_in<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    source: impl Read,
+    directory: Arc<dyn Directory>,
+    to: &OsStr,
+    aad: Aad<'_>,
+) -> Result<u64, Error> {
+    let to = &Target { paths: &paths(directory, to)?, options: NewFileOptions::new() };
+    transcode::decrypt_from(envelope, source, to, aad)
+}
+
 fn paths(directory: Arc<dyn Directory>, name: &OsStr) -> Result<MessagePaths, MessageFileError> {
     Ok(MessagePaths::in_directory(directory, name)?)
 }

@@ -7,6 +7,7 @@ use crate::common::directory;
 use crate::common::elastic;
 use crate::common::mount;
 
+mod from_readers;
 mod journals;
 mod paths;
 mod reencrypt;

@@ -7,6 +7,8 @@
 
 use crate::common::detached::{ReadDetached, WriteDetached};
 use crate::common::independent;
+#[cfg(all(feature = "file", unix))]
+mod files;
 mod make;
 pub mod manifest;
 

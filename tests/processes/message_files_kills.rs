@@ -1,7 +1,7 @@
-//! Real kills: a process that rewraps a message in a file is killed at random moments, again and
-//! again. The message is never lost, and no process is blocked, while others keep reading it.
+//! Real kills: a process that rewraps a message in a file, or encrypts it again, is killed at random
+//! moments, again and again. The message is never lost, and no process is blocked, while others keep reading it.
 //!
-//! 230 kills by default; 1,000 under nextest's profile `soak`, and others with `ENVELOCK_SEED=<number>`.
+//! 280 kills by default; 1,200 under nextest's profile `soak`, and others with `ENVELOCK_SEED=<number>`.
 
 #![cfg(all(feature = "file", unix))]
 
@@ -49,7 +49,7 @@ fn kills(usual: u32) -> u32 {
 fn no_message_is_lost_by_a_kill() {
     println!("seed {}", seed());
     let place = TestDirectory::new();
-    for (manner, usual) in [(Manner::InPlace, 90), (Manner::Copy, 90)] {
+    for (manner, usual) in [(Manner::InPlace, 90), (Manner::Copy, 90), (Manner::Reencrypt, 40)] {
         let path = place.join(manner.name());
         println!("{}", Drill::run(&path, manner, kills(usual), seed()));
     }
@@ -59,15 +59,15 @@ fn no_message_is_lost_by_a_kill() {
 fn no_message_is_lost_on_an_ext4_of_its_own() {
     let place = TestDirectory::new();
     let Some(mount) = mount::Mount::ext4(place.path(), 16 << 20) else { return };
-    for (manner, usual) in [(Manner::InPlace, 25), (Manner::Copy, 25)] {
+    for (manner, usual) in [(Manner::InPlace, 25), (Manner::Copy, 25), (Manner::Reencrypt, 10)] {
         let path = mount.join(manner.name());
         println!("{}", Drill::run(&path, manner, kills(usual), seed() + 1));
     }
 }
 
 #[test]
-fn sixteen_processes_rewrap_one_message_at_once() {
-    for manner in [Manner::InPlace, Manner::Copy] {
+fn sixteen_processes_change_one_message_at_once() {
+    for manner in Manner::ALL {
         let place = TestDirectory::new();
         let path = place.join("message");
         worker::create(&path, manner);
@@ -93,7 +93,7 @@ fn sixteen_processes_rewrap_one_message_at_once() {
             done += child.end().iter().filter(|line| *line == "done").count();
             reader(&mut reads);
         }
-        println!("{manner:?}: {done} rewraps by 16 processes, {reads} reads beside");
+        println!("{manner:?}: {done} changes by 16 processes, {reads} reads beside");
         assert_eq!(done, 16 * worker::ROUNDS as usize);
         assert_eq!(drill::leftovers(&path), [""; 0]);
         worker::check(&path, manner);

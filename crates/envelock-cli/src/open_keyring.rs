@@ -57,11 +57,10 @@ impl OpenKeyring {
         }
     }
 
-    /// Returns the id of the first master key, which tells the keyring from others of its name.
-    pub fn id(&self) -> Option<String> {
+    /// Returns the ids of the master keys, oldest first, which tell the keyring from others of its name.
+    pub fn ids(&self) -> Vec<String> {
         let versions = self.file().versions();
-        let first = versions.iter().find(|version| !version.is_reserved);
-        first.map(|version| version.master_key_id.to_string())
+        versions.iter().map(|version| version.master_key_id.to_string()).collect()
     }
 
     /// Returns the same keyring, wrapping under the master key or alias `name`.

@@ -169,6 +169,8 @@ pub struct Properties {
     pub moves_bodies: bool,
     /// Whether [`rewrite`](Store::rewrite) replaces whole messages.
     pub rewrites_bodies: bool,
+    /// Whether [`read`](Store::read) returns when bodies were encrypted.
+    pub dates_bodies: bool,
 }
 
 /// How strong the compare-and-swap of a store is.

@@ -164,6 +164,16 @@ impl OpenKeyFile {
         Ok((writer, latest))
     }
 
+    /// Returns the latest snapshot, and the lock under which it stays that; of a file that this process may not lock,
+    /// the one that was loaded last.
+    pub(super) fn lock_to_copy(&self) -> Result<(Option<Writer<'_>>, Arc<Snapshot>), KeyFileError> {
+        match self.lock_latest() {
+            Ok((writer, latest)) => Ok((Some(writer), latest)),
+            Err(error @ KeyFileError::File(FileError::Locked { .. })) => Err(error),
+            Err(_) => Ok((None, self.snapshot().clone())),
+        }
+    }
+
     /// Writes and installs `new`, which includes the `pending` usage.
     fn commit(
         &self,

@@ -5,6 +5,8 @@ use super::keyring::FileKeyring;
 use super::snapshot::at;
 use crate::OsRandom;
 use crate::error::Error;
+#[cfg(doc)]
+use crate::file::FileError;
 use crate::format::KeyVersion;
 use crate::keyring::Lifecycle;
 use crate::keyset::{
@@ -46,15 +48,19 @@ impl FileKeyring {
     /// has other material under a number, higher ones, or removed its record; [`LifecycleError::KeyMaterial`] if
     /// it has the material under another name; [`KeyFileFault::TokenVersion`] for a version on a token;
     /// [`LifecycleError::VersionState`] if the first version of a new key was never primary: promote it, or destroy it;
-    /// [`LifecycleError::Conflict`] if `to` was changed meanwhile. Nothing has changed then.
+    /// [`LifecycleError::Conflict`] if `to` was changed meanwhile; [`FileError::Locked`] if another process
+    /// changes this file, as do two copies between two files in opposite directions. Nothing has changed then.
     ///
     /// # Security
     ///
-    /// From now on two keyrings have the key, in the states of one moment. What happens in one afterwards does not
+    /// From now on two keyrings have the key, in the states of one moment: this file is locked meanwhile, where this
+    /// process may lock it, so that each change of it comes before the copy or after it. What happens in one afterwards does not
     /// happen in the other: disable, mark as compromised and destroy in both.
     pub fn copy_key<T: Lifecycle + ?Sized>(&self, to: &T) -> Result<ChangeOutcome, Error> {
         self.open_file.reload()?;
-        let snapshot = self.open_file.snapshot().clone();
+        // While this is locked, a version that is destroyed here is so before the copy or after it: what the copy has
+        // is seen there by then.
+        let (_lock, snapshot) = self.open_file.lock_to_copy()?;
         let keyset = snapshot.keys.keysets.resolve(self.key())?;
         let keysets = to.keysets()?;
         let there = keysets.keyset(keyset.name().as_str());

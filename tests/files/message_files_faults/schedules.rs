@@ -11,7 +11,8 @@ use crate::common::simulated_directory::conductor::{Depth, Explored, Outcome, Wo
 use crate::common::simulated_directory::{LACKS_NOTHING, Lacks, SimulatedDirectory, USER};
 use envelock::test_access::key_file::{Directory, FileKind};
 use envelock::test_access::message_file::{
-    decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, rewrap_file_in,
+    decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, reencrypt_file_in,
+    rewrap_file_in,
 };
 use envelock::{
     Aad, Envelope, Error, RewrapOptions,
@@ -38,16 +39,18 @@ enum Act {
     Replace,
     /// Rewraps what has the name.
     Rewrap,
+    /// Encrypts what has the name again.
+    Reencrypt,
     /// Gives what has the name another one.
     MoveAway,
     /// Reads what has the name.
     Look,
 }
 
-use Act::{Decrypt, Encrypt, Look, MoveAway, Replace, Rewrap};
+use Act::{Decrypt, Encrypt, Look, MoveAway, Reencrypt, Replace, Rewrap};
 
-/// The result of a process, if it does not matter.
-type Answer = Result<(), Error>;
+/// The header that a new encryption replaced, if that was done.
+type Answer = Result<Option<Vec<u8>>, Error>;
 
 struct Scene {
     envelope: Envelope<Elastic>,
@@ -103,24 +106,27 @@ impl Scene {
         let shared: Arc<dyn Directory> = Arc::new(directory.clone());
         let (to, text) = (OsStr::new(TO), text(role));
         match self.acts[role] {
-            Encrypt => encrypt_file_in(&self.envelope, &text[..], shared, to, ROW).map(drop),
+            Encrypt => {
+                encrypt_file_in(&self.envelope, &text[..], shared, to, ROW)?;
+            }
             Replace => {
                 let options = NewFileOptions::new().replace();
-                encrypt_file_with_in(&self.envelope, &text[..], shared, to, ROW, options).map(drop)
+                encrypt_file_with_in(&self.envelope, &text[..], shared, to, ROW, options)?;
             }
             Decrypt => {
                 let from = source(role);
-                decrypt_file_in(&self.envelope, &shared, OsStr::new(&from), to, ROW).map(drop)
+                decrypt_file_in(&self.envelope, &shared, OsStr::new(&from), to, ROW)?;
             }
             Rewrap => {
                 let done = rewrap_file_in(&self.envelope, shared, to, RewrapOptions::new())?;
                 assert!(done.change() != FileChange::InPlace);
-                Ok(())
             }
-            MoveAway => {
-                drop(shared.rename(to, OsStr::new(AWAY)));
-                Ok(())
+            Reencrypt => {
+                let old = open_in(shared.clone(), to)?.header().to_vec();
+                let is_done = reencrypt_file_in(&self.envelope, shared, to, &old, ROW)?;
+                return Ok(is_done.then_some(old));
             }
+            MoveAway => drop(shared.rename(to, OsStr::new(AWAY))),
             Look => {
                 let mut message = Vec::new();
                 let mut file = open_in(shared, to)?;
@@ -128,9 +134,9 @@ impl Scene {
                 if file.read_to_end(&mut message).is_ok() {
                     self.envelope.decrypt(&message, ROW).unwrap();
                 }
-                Ok(())
             }
         }
+        Ok(None)
     }
 
     /// Whose message has a name; no other bytes may have it.
@@ -152,16 +158,22 @@ impl Scene {
         let of = |act: &[Act]| {
             (0..self.acts.len()).filter(|role| act.contains(&self.acts[*role])).collect::<Vec<_>>()
         };
-        let is_ok = |role: &usize| matches!(outcome.answers[*role], Some(Ok(())));
+        let is_ok = |role: &usize| matches!(outcome.answers[*role], Some(Ok(_)));
         let kills = outcome.answers.iter().filter(|answer| answer.is_none()).count();
         for (role, answer) in outcome.answers.iter().enumerate() {
             match (self.acts[role], answer) {
-                (Encrypt | Decrypt | Replace, Some(Ok(()))) => {
+                (Encrypt | Decrypt | Replace, Some(Ok(_))) => {
                     assert!(seen.contains(&role), "no reader saw the content of {role}");
                 }
                 (Encrypt | Decrypt, Some(Err(error))) => assert!(is_exists(error), "{error:?}"),
                 (Replace, Some(Err(error))) => panic!("{error:?}"),
-                (Rewrap | Look, Some(Err(error))) => assert!(is_gone(error), "{error:?}"),
+                (Rewrap | Reencrypt | Look, Some(Err(error))) => {
+                    assert!(is_gone(error), "{error:?}");
+                }
+                (Reencrypt, Some(Ok(Some(old)))) if of(&[MoveAway]).is_empty() => {
+                    let found = outcome.directory.content(TO).expect("the message is lost");
+                    assert!(!found.bytes().starts_with(old), "the old message came back");
+                }
                 _ => {}
             }
         }
@@ -189,7 +201,7 @@ impl Scene {
             of(&[Decrypt]).len() + usize::from(to.is_some()) + usize::from(away.is_some());
         let left = outcome.directory.disk().list().len() - expected;
         assert!(left <= kills, "{left} files are left by {kills} that were killed");
-        if self.lacks.is_nothing() && of(&[Replace, Rewrap]).is_empty() {
+        if self.lacks.is_nothing() && of(&[Replace, Rewrap, Reencrypt]).is_empty() {
             assert_eq!(left, 0, "a file without a name leaves nothing");
         }
     }
@@ -243,7 +255,7 @@ fn is_gone(error: &Error) -> bool {
 
 /// Every choice of `count` acts, in whatever order.
 fn choices(count: usize) -> Vec<Vec<Act>> {
-    let all = [Encrypt, Decrypt, Replace, Rewrap, MoveAway, Look];
+    let all = [Encrypt, Decrypt, Replace, Rewrap, Reencrypt, MoveAway, Look];
     let mut choices = vec![Vec::new()];
     for _ in 0..count {
         choices = choices

@@ -2,8 +2,6 @@
 
 use crate::common::process::Process;
 use crate::message_files_kills::worker::{Manner, check, create};
-use envelock::RewrapOptions;
-use envelock::file;
 use envelock::rand_core::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use std::fmt;
@@ -12,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How many rewraps a worker is left to finish, at most.
+/// How many changes a worker is left to finish, at most.
 const MOST_FINISHED: u32 = 3;
 
 /// How many times as many kills as are asked for there are at most.
@@ -33,9 +31,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether so many kills hit a rewrap. Of a copy nothing is seen before it has its name.
+    /// Whether so many kills hit a change. Of a copy nothing is seen before it has its name.
     fn has_hit(&self, manner: Manner, torn: u32) -> bool {
-        self.leftover + self.newer >= torn && (manner == Manner::Copy || self.leftover >= 1)
+        self.leftover + self.newer >= torn && (manner != Manner::InPlace || self.leftover >= 1)
     }
 }
 
@@ -45,7 +43,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "{kills} kills in {took:?}: {leftover} left a journal or a copy, {newer} a newer \
-             header than acknowledged; {acknowledged} rewraps acknowledged, {reads} reads beside"
+             header than acknowledged; {acknowledged} changes acknowledged, {reads} reads beside"
         )
     }
 }
@@ -54,13 +52,13 @@ pub struct Drill<'a> {
     path: &'a Path,
     manner: Manner,
     rng: ChaCha20Rng,
-    /// How long a rewrap takes, of late.
+    /// How long a change takes, of late.
     typical: Duration,
     report: Report,
 }
 
 impl Drill<'_> {
-    /// Kills so often, and then on until enough kills hit a rewrap for this to be a test: where they
+    /// Kills so often, and then on until enough kills hit a change for this to be a test: where they
     /// hit is the machine's.
     pub fn run(path: &Path, manner: Manner, kills: u32, seed: u64) -> Report {
         create(path, manner);
@@ -105,7 +103,7 @@ impl Drill<'_> {
         }
     }
 
-    /// Starts a worker, lets it finish a few rewraps, and kills it some time after it began
+    /// Starts a worker, lets it finish a few changes, and kills it some time after it began
     /// another one.
     fn kill_one(&mut self) {
         let path = self.path.to_str().unwrap();
@@ -139,7 +137,7 @@ impl Drill<'_> {
         if self.rng.next_u32().is_multiple_of(2) {
             let envelope = self.manner.envelope();
             envelope.keyring().promote(found + 1);
-            drop(file::rewrap(&envelope, self.path, RewrapOptions::new()).unwrap());
+            self.manner.change(&envelope, self.path).unwrap();
             assert_eq!(leftovers(self.path), [""; 0]);
             assert_eq!(check(self.path, self.manner), found + 1);
         }

@@ -6,6 +6,7 @@ use crate::checkpoint::Checkpoint;
 use crate::definition::{Definition, Task, VersionName};
 use crate::limits::{Limiter, Limits};
 use crate::operation::Operation;
+use crate::planner::Cause;
 use crate::shard::Shard;
 use crate::stage::are_valid;
 use crate::store::{CompareAndSwap, Properties};
@@ -25,9 +26,9 @@ pub struct Start<'a> {
     pub limits: Limits,
     /// The change number of the keyring, where it has one (`FileKeyring`).
     pub keyring_change: Option<u64>,
-    /// What tells the keyring from others, where it has such a thing (the id of its first master key). A job goes on with the
-    /// same alone.
-    pub keyring_id: Option<String>,
+    /// What tells the keyring from others, where it has such a thing: the ids of its master keys, oldest first. A job goes on
+    /// with a keyring that still has the first or the last of those that it had.
+    pub keyring_ids: Vec<String>,
     /// How many items the shard has by a listing, where they were counted.
     pub total: Option<u64>,
     /// The versions that items are expected to be under. The job refuses if one of them cannot be read.
@@ -48,12 +49,20 @@ impl Start<'_> {
             properties,
             limits,
             keyring_change: None,
-            keyring_id: None,
+            keyring_ids: Vec::new(),
             total: None,
             sources: &[],
             earlier: None,
             undo_room: None,
         }
+    }
+
+    /// Returns what a checkpoint has of the keyring: the first id, since a backup of the key file lacks the last, and the
+    /// last, since the record of the first can be removed.
+    fn keyring_id(&self) -> Option<String> {
+        let ids = &self.keyring_ids;
+        let (first, last) = ids.first().zip(ids.last())?;
+        Some(if first == last { first.clone() } else { format!("{first} {last}") })
     }
 }
 
@@ -88,6 +97,12 @@ pub enum StartError {
     /// The store does not replace bodies.
     #[error("{0} does not replace bodies together with their headers: encrypt to new names")]
     NoBodies(String),
+    /// The store does not know which bodies are newer than the time at which the version was retired: each would count as
+    /// older.
+    #[error(
+        "{0} does not know when a body was written, so that the time spares none: leave it out"
+    )]
+    NoBodyDates(String),
     /// A version that is to be primary is not. Applications would go on wrapping under another one.
     #[error("{0} is not primary: promote it first, or plan the job for what is primary")]
     NotPrimary(VersionName),
@@ -208,8 +223,10 @@ impl Job {
         }
         check(definition, start, operation)?;
         // Change numbers of two keyrings say nothing about each other.
-        let ids = start.keyring_id.clone().zip(checkpoint.keyring_id.clone());
-        if let Some((found, saved)) = ids.filter(|(found, saved)| found != saved) {
+        let ids = start.keyring_id().zip(checkpoint.keyring_id.clone());
+        let has =
+            |saved: &str| saved.split(' ').any(|id| start.keyring_ids.iter().any(|it| it == id));
+        if let Some((found, saved)) = ids.filter(|(_, saved)| !has(saved)) {
             return Err(StartError::OtherKeyring { found, saved });
         }
         let changes = start.keyring_change.zip(checkpoint.keyring_change);
@@ -232,7 +249,7 @@ impl Job {
         start: &Start<'_>,
     ) -> Self {
         state.keyring_change = start.keyring_change.or(state.keyring_change);
-        state.keyring_id = start.keyring_id.clone().or(state.keyring_id);
+        state.keyring_id = start.keyring_id().or(state.keyring_id);
         state.source_id = state.source_id.or(start.properties.id.clone());
         state.total = state.total.or(start.total);
         Job {
@@ -296,6 +313,13 @@ fn check(
     }
     if matches!(definition.task, Task::Reencrypt { .. }) && !start.properties.rewrites_bodies {
         return Err(StartError::NoBodies(name.clone()));
+    }
+    let has_time = matches!(
+        definition.task,
+        Task::Reencrypt { cause: Cause::VersionLeaked { retired: Some(_), .. }, .. }
+    );
+    if has_time && !start.properties.dates_bodies {
+        return Err(StartError::NoBodyDates(name.clone()));
     }
     if let Some(why) = operation.refusal(&definition.task) {
         return Err(StartError::Keys(why));

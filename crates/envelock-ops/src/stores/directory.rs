@@ -137,6 +137,8 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
             moves_bodies: false,
             // Two files are not replaced at once.
             rewrites_bodies: self.layout == Layout::Inline,
+            // The times of a file change with its header, or with a copy of the file.
+            dates_bodies: false,
         }
     }
 

@@ -153,6 +153,7 @@ impl Store for MemoryStore {
             compare_and_swap: CompareAndSwap::Strong,
             moves_bodies: false,
             rewrites_bodies: true,
+            dates_bodies: false,
         }
     }
 

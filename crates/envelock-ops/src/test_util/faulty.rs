@@ -184,6 +184,7 @@ impl Store for FaultyStore {
             compare_and_swap: CompareAndSwap::Strong,
             moves_bodies: false,
             rewrites_bodies: true,
+            dates_bodies: false,
         }
     }
 

@@ -154,24 +154,31 @@ fn checkpoint_of_another_keyring_of_the_same_name_or_of_another_medium() {
     let definition = Definition::new("memory", Task::rewrap());
     let keys = operation(&keyring, &definition.task);
     let mut records = MemoryRecords::default();
-    let with = |keyring: Option<&str>, medium: Option<&str>| {
+    let with = |keyring: &[&str], medium: Option<&str>| {
         let mut start = start(&store);
-        start.keyring_id = keyring.map(String::from);
+        start.keyring_ids = keyring.iter().copied().map(String::from).collect();
         start.properties.id = medium.map(String::from);
         start
     };
-    let bound = with(Some("1f"), Some("disk 1"));
+    let bound = with(&["1f", "2c", "3d"], Some("disk 1"));
     let mut job = open(&definition, Shard::WHOLE, &records, &bound, &keys).unwrap();
     let _ = crate::common::run(&mut job, &store, &keys, &mut records, &mut NOW.clone());
     let opened = |start| open(&definition, Shard::WHOLE, &records, &start, &keys).err();
-    assert!(opened(with(Some("1f"), Some("disk 1"))).is_none());
+    // The records of old versions are removed, a version is added, and a backup lacks the last.
+    for same in [&["1f", "2c", "3d"][..], &["3d"], &["2c", "3d", "4b"], &["1f", "2c"], &["1f"]] {
+        assert!(opened(with(same, Some("disk 1"))).is_none(), "{same:?}");
+    }
     // A caller that cannot tell keyrings apart is not held up.
-    assert!(opened(with(None, Some("disk 1"))).is_none());
-    let refusal = opened(with(Some("2e"), Some("disk 1")));
-    let Some(StartError::OtherKeyring { found, saved }) = refusal else { panic!("{refusal:?}") };
-    assert_eq!((found.as_str(), saved.as_str()), ("2e", "1f"));
+    assert!(opened(with(&[], Some("disk 1"))).is_none());
+    for (other, named) in [(&["2e"][..], "2e"), (&["2e", "3"], "2e 3"), (&["1f 3d"], "1f 3d")] {
+        let refusal = opened(with(other, Some("disk 1")));
+        let Some(StartError::OtherKeyring { found, saved }) = refusal else {
+            panic!("{refusal:?}");
+        };
+        assert_eq!((found.as_str(), saved.as_str()), (named, "1f 3d"));
+    }
     for medium in [Some("disk 2"), None] {
-        let refusal = opened(with(Some("1f"), medium));
+        let refusal = opened(with(&["1f"], medium));
         assert!(matches!(refusal, Some(StartError::OtherMedium(_))), "{refusal:?}");
     }
 }

@@ -20,8 +20,8 @@ pub struct ReencryptOptions {
     /// Those who know the leaked version can have read headers, present ones or old ones in a backup.
     #[arg(long, requires = "re_encrypt")]
     headers_exposed: bool,
-    /// When the leaked version stopped being primary: 2026-11-30T12:00:00Z. It spares messages whose body is newer where the
-    /// source knows that. Directories and lists do not, so each message counts as older.
+    /// When the leaked version stopped being primary: 2026-11-30T12:00:00Z. It spares messages whose body is newer. Refused for
+    /// a source that does not know that, as directories and lists do not.
     #[arg(long, value_name = "TIME", requires = "re_encrypt", value_parser = parse_time)]
     retired: Option<u64>,
     /// Associated data of each message, before and after: `{item}` stands for its path in the source, `{{` for `{`.

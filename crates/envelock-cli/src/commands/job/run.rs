@@ -99,7 +99,7 @@ impl Run<'_> {
         let start = Start {
             limits: wanted.limits,
             keyring_change: Some(self.keyring.file().change_number()),
-            keyring_id: self.keyring.id(),
+            keyring_ids: self.keyring.ids(),
             total: Some(total),
             earlier: self.earlier.clone(),
             undo_room: self.undo_room(total.saturating_sub(listed), longest),
