@@ -363,7 +363,7 @@ impl SimulatedDirectory {
     }
 
     /// Whether no other process can see the call: on a file that only this one has open, and that has
-    /// no name that another one knows.
+    /// no name that another one knows; or a read.
     fn is_private(&self, kind: Kind, of: Of<'_>) -> bool {
         let state = self.state();
         let is_partial = |name: &OsStr| conductor::plain(name) != name;
@@ -379,8 +379,11 @@ impl SimulatedDirectory {
             Of::File(inode) | Of::Range(inode, _) => {
                 let role = schedule::role();
                 let mut ids = state.open.iter().filter(|(_, open)| **open == inode);
-                ids.all(|(id, _)| state.holders[id] == role)
-                    && state.disk.names_of(inode).iter().all(|name| is_partial(name))
+                let is_own = ids.all(|(id, _)| state.holders[id] == role)
+                    && state.disk.names_of(inode).iter().all(|name| is_partial(name));
+                // No read sees another process's write, so that all orders of reads are alike.
+                assert!(is_own || !matches!(kind, Kind::Write | Kind::WriteAt), "a shared file");
+                is_own || matches!(kind, Kind::Read | Kind::ReadAt)
             }
         }
     }
