@@ -15,6 +15,7 @@ impl From<StartError> for Failure {
                 "`envelock decrypt` and `envelock encrypt` to a new name do it for each message"
                     .into()
             }
+            StartError::NoBodyDates(_) => "leave `--retired` out: each message counts as older".into(),
             StartError::NotPrimary(version) => format!("`envelock key promote {version}`"),
             StartError::NameNotAllowed(_) => "wrap under an allowed key: `-k KEYRING`".into(),
             StartError::Unreadable { version, .. } => format!(

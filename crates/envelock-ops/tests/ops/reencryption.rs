@@ -4,8 +4,8 @@ use crate::common::{MemoryRecords, NOW, finished, key, open, run_to_end};
 use envelock::{Aad, Envelope, KeyVersion, Lifecycle, MemoryKeyring, MultiKeyring, Suite, inspect};
 use envelock_ops::stores::{MemoryItem, MemoryStore, Selection};
 use envelock_ops::{
-    Cause, Definition, End, EnvelopeOperation, FailureLimit, Job, Shard, Start, StartError, Store,
-    Task, UndoIndex, VersionName,
+    Cause, Definition, End, EnvelopeOperation, FailureLimit, Job, Properties, Shard, Start,
+    StartError, Store, Task, UndoIndex, VersionName,
 };
 use std::sync::Arc;
 
@@ -117,10 +117,9 @@ fn planner_decides_which_items_are_due() {
     assert_eq!(run(suite(Suite::Cobblestone128)), (0, 2));
     let leaked = |headers_exposed| Cause::VersionLeaked {
         version: VersionName::new("orders", KeyVersion::FIRST),
-        retired: Some(1),
+        retired: None,
         headers_exposed,
     };
-    // Without the date of a body every message counts as old enough.
     assert_eq!(run(leaked(false)), (0, 2));
     assert_eq!(run(leaked(true)), (2, 0));
     assert_eq!(run(Cause::DataKeyLeaked), (2, 0));
@@ -198,6 +197,19 @@ fn dry_run_and_store_without_bodies_write_nothing() {
     let start = Start::new(NOW, properties);
     let refusal = Job::new(definition(&task), Shard::WHOLE, (&[], 0), &start, &keys).err();
     assert!(matches!(refusal, Some(StartError::NoBodies(_))), "{refusal:?}");
+    // A time spares messages where the store dates their bodies, and nowhere else.
+    let version = VersionName::new("orders", KeyVersion::FIRST);
+    let task =
+        Task::reencrypt(Cause::VersionLeaked { version, retired: Some(1), headers_exposed: true });
+    let opened = |dates_bodies| {
+        let properties = Properties { dates_bodies, ..store.properties() };
+        let (start, keys) = (Start::new(NOW, properties), operation(&keyring, &task));
+        Job::new(definition(&task), Shard::WHOLE, (&[], 0), &start, &keys).err()
+    };
+    let refusal = opened(false);
+    assert!(matches!(refusal, Some(StartError::NoBodyDates(_))), "{refusal:?}");
+    assert!(opened(true).is_none());
+    let task = Task::reencrypt(Cause::DataKeyLeaked);
     // An item that has a header alone fails, and does so for itself.
     store.insert(key(1), Envelope::new(&keyring).start(0, Aad::none()).unwrap().header().to_vec());
     let end = run_to_end(&definition(&task), &store, &keys, &mut records);
