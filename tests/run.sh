@@ -35,8 +35,9 @@ bash ci/setup.sh tests
 end
 
 # Each has a build or a token of its own. They run beside the other steps, two at a time so that none is left
-# to run alone at the end. Those that build nothing in common with the steps come first.
-printf '%s\n' backend_agreement constant_time pkcs11_asan pkcs11 pkcs11_hostile interleavings python dependencies |
+# to run alone at the end. The first takes seconds; then come the longest, as long as they build nothing in common
+# with the steps, and last those that never wait, neither for a token nor for a build.
+printf '%s\n' dependencies backend_agreement pkcs11_asan pkcs11 pkcs11_hostile constant_time python interleavings |
     xargs -P 2 -n 1 bash ci/part.sh &
 scripts=$!
 
