@@ -275,6 +275,11 @@ impl Limiter {
     /// Lets a listing begin, or returns when to ask again.
     pub(crate) fn begin_listing(&mut self, now: Duration) -> Result<(), Duration> {
         self.is_open(now)?;
+        self.store_ready(now)
+    }
+
+    /// Lets a call of the store begin that finishes what was begun, or returns when to ask again.
+    pub(crate) fn store_ready(&self, now: Duration) -> Result<(), Duration> {
         self.requests_ready(now)?;
         match self.store.passage(now) {
             Passage::Wait(Some(until)) => Err(until),

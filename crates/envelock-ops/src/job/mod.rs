@@ -1,6 +1,7 @@
 //! The job: a state machine that says what its driver does next. It reads no clock and touches no store or file.
 
 mod page;
+mod prepared;
 mod scan;
 mod start;
 mod step;
@@ -12,14 +13,14 @@ pub use step::{End, Halt, Probe, Step};
 use crate::breaker::Outage;
 use crate::calls::Calls;
 use crate::checkpoint::Checkpoint;
-use crate::definition::Definition;
+use crate::definition::{Definition, VersionName};
 use crate::item::ItemKey;
 use crate::limits::{Latency, Limiter, Limits};
 use crate::operation::Operation;
 use crate::outcome::Tally;
 use crate::report::Report;
 use crate::stage::{FailureLimit, StageReport};
-use crate::store::{Properties, Replaced};
+use crate::store::Properties;
 use crate::store_error::StoreError;
 use crate::strata::Strata;
 use crate::undo::UndoIndex;
@@ -52,6 +53,9 @@ pub struct Job {
     failures: Vec<u8>,
     /// The length of the undo log.
     undo_len: u64,
+    /// What headers were wrapped under when that was last checked, and when.
+    targets: Vec<VersionName>,
+    checked_at: Duration,
     /// Whether the store was seen to compare before it replaces.
     is_probed: bool,
     /// An item with which every back end worked.
@@ -91,7 +95,7 @@ impl Job {
                     self.end(now)
                 }
             },
-            Phase::Page => self.next_of_page(now),
+            Phase::Page => self.next_of_page(now, operation),
             Phase::Save => self.save(now),
             Phase::Gate => self.gate(now),
             Phase::Done => self.end(now),
@@ -165,30 +169,6 @@ impl Job {
         is_due
     }
 
-    /// Checks what the keyring wraps under, or returns when to do so again.
-    fn check_targets(
-        &mut self,
-        operation: &dyn Operation,
-        now: Duration,
-    ) -> Result<Option<Duration>, Halt> {
-        if let Err(until) = self.limiter.keys_ready(now) {
-            return Ok(Some(until));
-        }
-        let targets = match operation.targets() {
-            Err(error) if error.is_retryable() => {
-                self.limiter.keys_failed(&error, now);
-                return self.check_outage(now).map_or(Ok(Some(now)), Err);
-            }
-            targets => targets.map_err(Halt::Keyring)?,
-        };
-        self.limiter.keys_work();
-        if let Some(missing) = start::missing_target(&self.state.definition, &targets) {
-            return Err(Halt::Target(missing));
-        }
-        self.state.targets_changed |= targets != self.state.targets;
-        Ok(None)
-    }
-
     /// Returns the outage that is longer than the limits allow.
     fn check_outage(&self, now: Duration) -> Option<Halt> {
         let outage = self.limiter.endless_outage(now)?.clone();
@@ -204,16 +184,6 @@ impl Job {
         }
         self.limiter.store_failed(&error, now);
         self.halt = self.halt.take().or(self.check_outage(now));
-    }
-
-    /// Takes the result of [`Step::Probe`].
-    pub fn probed(&mut self, probed: Result<Replaced, StoreError>, now: Duration) {
-        match probed {
-            Ok(Replaced::Conflict | Replaced::Gone) => self.is_probed = true,
-            Ok(Replaced::Done | Replaced::NoRoom) => self.halt = Some(Halt::NoCompareAndSwap),
-            Err(error) => return self.store_failed(error, now, Halt::Probe),
-        }
-        self.limiter.store_works();
     }
 
     /// Takes the result of [`Step::Append`]: the length of the undo log.

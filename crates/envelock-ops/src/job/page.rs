@@ -1,16 +1,17 @@
 //! One page of items: prepared, logged together, replaced, counted.
 
-use super::{Halt, Job, Probe, Step};
+use super::prepared::CHECK_HOLDS;
+use super::{Halt, Job, Step};
 use crate::breaker::{Passage, Sign};
 use crate::calls::{CHANGE, Calls};
 use crate::census::Census;
 use crate::definition::Definition;
-use crate::digest::header_digest;
 use crate::item::{ItemKey, Listed};
 use crate::limits::Limits;
+use crate::operation::Operation;
 use crate::outcome::{Exclusion, Failure, Outcome, Tally};
 use crate::strata::{Strata, StratumRef, stage_hash};
-use crate::undo::{encode, record_len};
+use crate::undo::record_len;
 use crate::work::{Finding, State, Work};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,10 +22,10 @@ const REPAIRS: u8 = 4;
 /// The items of one page.
 #[derive(Debug, Default)]
 pub(super) struct PageWork {
-    todo: VecDeque<Box<Work>>,
+    pub(super) todo: VecDeque<Box<Work>>,
     out: usize,
     /// Items with a new header that is not logged yet.
-    intended: VecDeque<Box<Work>>,
+    pub(super) intended: VecDeque<Box<Work>>,
     pub(super) tally: Tally,
     pub(super) census: Census,
     pub(super) calls: Calls,
@@ -94,7 +95,7 @@ impl Work {
 }
 
 impl Job {
-    pub(super) fn next_of_page(&mut self, now: Duration) -> Step {
+    pub(super) fn next_of_page(&mut self, now: Duration, operation: &dyn Operation) -> Step {
         if self.is_ending() {
             // What a store may have torn is repaired first, or by the next run where the back end is away.
             let is_away = matches!(self.halt, Some(Halt::Outage { .. }));
@@ -106,7 +107,15 @@ impl Job {
         }
         if let Some(work) = self.page.todo.front() {
             let begins = matches!(work.state, State::Read) && !self.is_ending();
-            if !(begins && self.is_over_budget()) {
+            if matches!(work.state, State::Replace(_))
+                && let Some(step) = self.recheck(now, operation, CHECK_HOLDS)
+            {
+                return step;
+            }
+            // What is prepared is written before a pause, not after it.
+            let is_closed =
+                begins && self.page.prepared() > 0 && self.limiter.is_open(now).is_err();
+            if !(is_closed || begins && self.is_over_budget()) {
                 if self.page.out >= self.limiter.concurrency() {
                     return Step::Wait { until: None };
                 }
@@ -125,7 +134,7 @@ impl Job {
             return Step::Wait { until: None };
         }
         if !self.page.intended.is_empty() {
-            return self.log(now);
+            return self.log(now, operation);
         }
         if !self.page.todo.is_empty() {
             let limits = self.limiter.limits();
@@ -184,32 +193,6 @@ impl Job {
         let bytes = work.bytes.filter(|_| moves && calls.writes > 0).unwrap_or(0);
         self.limiter.charge(calls, bytes, now);
         self.page.calls = self.page.calls.plus(calls);
-    }
-
-    /// Probes the store before the first write, then logs what is to be written.
-    fn log(&mut self, now: Duration) -> Step {
-        if !self.is_probed {
-            if let Err(until) = self.limiter.begin_listing(now) {
-                return Step::Wait { until: Some(until) };
-            }
-            let first = self.page.intended.front();
-            if let Some((work, State::Intended(intent))) = first.map(|work| (work, &work.state)) {
-                return Step::Probe(Probe::new(work.key.clone(), intent.stored.clone()));
-            }
-        }
-        let len = |work: &Work| match &work.state {
-            State::Intended(intent) => record_len(&work.key, &intent.stored.header),
-            _ => 0,
-        };
-        let needed: u64 = self.page.intended.iter().map(|work| len(work)).sum();
-        let mut batch = Vec::with_capacity(usize::try_from(needed).unwrap_or(0));
-        for work in &mut self.page.intended {
-            if let State::Intended(intent) = &mut work.state {
-                let digest = *intent.digest.get_or_insert_with(|| header_digest(&intent.new));
-                encode(&mut batch, &work.key, (&intent.stored.header, digest));
-            }
-        }
-        Step::Append(batch)
     }
 
     /// Takes back work that was run.
@@ -276,7 +259,7 @@ impl Job {
         self.found(work, finding);
     }
 
-    fn found(&mut self, mut work: Box<Work>, finding: Finding) {
+    pub(super) fn found(&mut self, mut work: Box<Work>, finding: Finding) {
         if matches!(finding, Finding::Mismatch | Finding::Again(_)) {
             self.remember(&mut work);
         }

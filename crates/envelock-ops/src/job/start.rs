@@ -262,6 +262,8 @@ impl Job {
             page: PageWork::default(),
             failures: Vec::new(),
             undo_len,
+            targets: Vec::new(),
+            checked_at: Duration::ZERO,
             is_probed: false,
             witness: None,
             run_items: 0,

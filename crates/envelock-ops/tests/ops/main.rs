@@ -9,6 +9,7 @@ mod costs;
 mod directories;
 mod engine;
 mod outages;
+mod pauses;
 mod planner;
 mod reencryption;
 mod refusals;

@@ -1,0 +1,156 @@
+//! New headers that are prepared: checked against what the keyring wraps under now, then logged.
+
+use super::page::PageWork;
+use super::{Halt, Job, Probe, Step, start};
+use crate::definition::VersionName;
+use crate::digest::header_digest;
+use crate::operation::Operation;
+use crate::outcome::Outcome;
+use crate::store::Replaced;
+use crate::store_error::StoreError;
+use crate::undo::{encode, record_len};
+use crate::work::{Finding, Intent, State, Work};
+use envelock::inspect;
+use std::time::Duration;
+
+/// How long a check of the targets holds for headers that are logged and not replaced.
+pub(super) const CHECK_HOLDS: Duration = Duration::from_secs(1);
+
+impl Intent {
+    /// Returns whether the new header has a slot that is neither of the old one nor under one of the targets.
+    fn is_outdated(&self, targets: &[VersionName]) -> bool {
+        // Tasks without targets wrap nothing, and a repair puts an old header back.
+        if targets.is_empty() || self.is_repair {
+            return false;
+        }
+        let Ok((old, new)) =
+            inspect(&self.stored.header).and_then(|old| Ok((old, inspect(&self.new)?)))
+        else {
+            return false;
+        };
+        let is_target = |label: &envelock::SlotLabel<'_>| {
+            targets
+                .iter()
+                .any(|to| to.version == label.version.number() && to.name == label.name.as_str())
+        };
+        new.slots().any(|slot| !is_target(&slot.label) && !old.slots().any(|other| other == slot))
+    }
+}
+
+impl PageWork {
+    /// Takes out the work whose new header is under another version than the targets.
+    fn take_outdated(&mut self, targets: &[VersionName]) -> Vec<Box<Work>> {
+        let is_outdated = |work: &Box<Work>| match &work.state {
+            State::Intended(intent) | State::Replace(intent) => intent.is_outdated(targets),
+            _ => false,
+        };
+        let mut outdated = Vec::new();
+        for works in [&mut self.intended, &mut self.todo] {
+            if works.iter().any(is_outdated) {
+                let (found, rest): (Vec<_>, Vec<_>) =
+                    std::mem::take(works).into_iter().partition(is_outdated);
+                outdated.extend(found);
+                *works = rest.into();
+            }
+        }
+        outdated
+    }
+}
+
+impl Job {
+    /// Checks what the keyring wraps under, or returns when to do so again.
+    pub(super) fn check_targets(
+        &mut self,
+        operation: &dyn Operation,
+        now: Duration,
+    ) -> Result<Option<Duration>, Halt> {
+        if let Err(until) = self.limiter.keys_ready(now) {
+            return Ok(Some(until));
+        }
+        let targets = match operation.targets() {
+            Err(error) if error.is_retryable() => {
+                self.limiter.keys_failed(&error, now);
+                return self.check_outage(now).map_or(Ok(Some(now)), Err);
+            }
+            targets => targets.map_err(Halt::Keyring)?,
+        };
+        self.limiter.keys_work();
+        if let Some(missing) = start::missing_target(&self.state.definition, &targets) {
+            return Err(Halt::Target(missing));
+        }
+        self.state.targets_changed |= targets != self.state.targets;
+        (self.targets, self.checked_at) = (targets, now);
+        Ok(None)
+    }
+
+    /// Checks the targets again if the last check is older than `holds`, and begins the items again whose new header is
+    /// under another version: it may have been disabled or compromised meanwhile. Returns `None` if there are none.
+    pub(super) fn recheck(
+        &mut self,
+        now: Duration,
+        operation: &dyn Operation,
+        holds: Duration,
+    ) -> Option<Step> {
+        if now < self.checked_at.saturating_add(holds) {
+            return None;
+        }
+        match self.check_targets(operation, now) {
+            Ok(None) => {}
+            Ok(until) => return Some(Step::Wait { until }),
+            Err(halt) => {
+                self.halt.get_or_insert(halt);
+                return Some(Step::Wait { until: Some(now) });
+            }
+        }
+        let outdated = self.page.take_outdated(&self.targets);
+        let is_changed = !outdated.is_empty();
+        for mut work in outdated {
+            if let State::Intended(intent) | State::Replace(intent) =
+                std::mem::replace(&mut work.state, State::Read)
+            {
+                work.leave(*intent);
+            }
+            self.found(work, Finding::Again(Outcome::Conflict));
+        }
+        is_changed.then_some(Step::Wait { until: Some(now) })
+    }
+
+    /// Probes the store before the first write, then logs what is to be written.
+    pub(super) fn log(&mut self, now: Duration, operation: &dyn Operation) -> Step {
+        if let Some(step) = self.recheck(now, operation, Duration::ZERO) {
+            return step;
+        }
+        if !self.is_probed {
+            if let Err(until) = self.limiter.store_ready(now) {
+                return Step::Wait { until: Some(until) };
+            }
+            let first = self.page.intended.front();
+            if let Some((work, State::Intended(intent))) = first.map(|work| (work, &work.state)) {
+                return Step::Probe(Probe::new(work.key.clone(), intent.stored.clone()));
+            }
+        }
+        let len = |work: &Work| match &work.state {
+            State::Intended(intent) => record_len(&work.key, &intent.stored.header),
+            _ => 0,
+        };
+        let needed: u64 = self.page.intended.iter().map(|work| len(work)).sum();
+        let mut batch = Vec::with_capacity(usize::try_from(needed).unwrap_or(0));
+        for work in &mut self.page.intended {
+            if let State::Intended(intent) = &mut work.state {
+                let digest = *intent.digest.get_or_insert_with(|| header_digest(&intent.new));
+                encode(&mut batch, &work.key, (&intent.stored.header, digest));
+            }
+        }
+        Step::Append(batch)
+    }
+
+    /// Takes the result of [`Step::Probe`].
+    pub fn probed(&mut self, probed: Result<Replaced, StoreError>, now: Duration) {
+        match probed {
+            Ok(Replaced::Conflict | Replaced::Gone) => self.is_probed = true,
+            Ok(Replaced::Done | Replaced::NoRoom) => self.halt = Some(Halt::NoCompareAndSwap),
+            Err(error) => return self.store_failed(error, now, Halt::Probe),
+        }
+        self.limiter.store_works();
+    }
+}

@@ -1,0 +1,109 @@
+//! What an operator does in the middle of a page: pauses, closed windows, and changes of the keyring meanwhile.
+
+use crate::common::{MemoryRecords, NOW, finished, open, stale};
+use envelock::{Envelope, KeyVersion, Lifecycle, inspect};
+use envelock_ops::drivers::Records as _;
+use envelock_ops::{
+    Definition, End, EnvelopeOperation, Job, Limits, Operation, Shard, Start, Step, Store, Task,
+};
+use std::time::Duration;
+
+/// Makes the steps of a job until its end or so many times, or until it has to wait.
+fn steps(
+    job: &mut Job,
+    store: &dyn Store,
+    keys: &dyn Operation,
+    records: &mut MemoryRecords,
+    (now, most): (Duration, usize),
+) -> Option<End> {
+    for _ in 0..most {
+        match job.next(now, keys) {
+            Step::List { after, most } => job.listed(store.list(after.as_ref(), most), now),
+            Step::Work(mut work) => {
+                work.run(store, keys, || Duration::ZERO);
+                job.done(work, now);
+            }
+            Step::Probe(probe) => job.probed(probe.run(store), now),
+            Step::Append(batch) => job.appended(records.append(&batch)),
+            Step::Save { failures_at, failures, checkpoint } => {
+                job.saved(records.save(failures_at, &failures, &checkpoint));
+            }
+            Step::Wait { until } if until > Some(now) => return None,
+            Step::Wait { .. } => {}
+            Step::Done(end) => return Some(end),
+            step => panic!("{step:?}"),
+        }
+    }
+    None
+}
+
+/// Returns how many headers are under each of versions 1 to 3.
+fn versions(store: &envelock_ops::stores::MemoryStore) -> [usize; 3] {
+    let headers = store.headers();
+    let versions = headers.values().map(|header| {
+        inspect(header).unwrap().slots().next().unwrap().label.version.number() as usize
+    });
+    versions.fold([0; 3], |mut counts, version| {
+        counts[version - 1] += 1;
+        counts
+    })
+}
+
+#[test]
+fn nothing_is_written_under_a_version_that_was_compromised_in_a_pause() {
+    let paused = Limits { items_per_second: Some(0), ..Limits::default() };
+    let closed = Limits { closed_until: NOW.as_secs() + 100, ..Limits::default() };
+    let over = Limits { closes_at: Some(NOW.as_secs()), ..Limits::default() };
+    for limits in [paused, closed, over] {
+        let (keyring, store) = stale(60);
+        let keys = EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap());
+        let definition = Definition::new("memory", Task::rewrap());
+        let start = Start::new(NOW, store.properties());
+        let mut records = MemoryRecords::default();
+        let mut job = open(&definition, Shard::WHOLE, &records, &start, &keys).unwrap();
+        // Save, list, and 20 items.
+        assert!(steps(&mut job, &store, &keys, &mut records, (NOW, 22)).is_none());
+        assert_eq!((job.prepared(), versions(&store)), (20, [60, 0, 0]));
+        job.set_limits(limits);
+        assert!(steps(&mut job, &store, &keys, &mut records, (NOW, 1000)).is_none());
+        // What was prepared is finished, and no other item is begun.
+        assert_eq!((job.prepared(), versions(&store)), (0, [40, 20, 0]));
+
+        keyring
+            .rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut crate::common::rng(3))
+            .unwrap();
+        keyring.mark_compromised(KeyVersion::new(2).unwrap()).unwrap();
+        job.set_limits(Limits::default());
+        let later = NOW + Duration::from_secs(200);
+        let end = steps(&mut job, &store, &keys, &mut records, (later, 1000)).unwrap();
+        let report = finished(end);
+        assert!(report.targets_changed);
+        assert_eq!((report.tally.changed, versions(&store)), (60, [0, 20, 40]));
+    }
+}
+
+#[test]
+fn items_are_begun_again_if_the_primary_changes_before_they_are_logged_or_replaced() {
+    // 22 steps prepare 20 of 60 items; after 63 (with the probe and the log) all are logged and none is replaced.
+    for (before, later) in [(22, 0), (64, 2)] {
+        let (keyring, store) = stale(60);
+        let keys = EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap());
+        let definition = Definition::new("memory", Task::rewrap());
+        let start = Start::new(NOW, store.properties());
+        let mut records = MemoryRecords::default();
+        let mut job = open(&definition, Shard::WHOLE, &records, &start, &keys).unwrap();
+        assert!(steps(&mut job, &store, &keys, &mut records, (NOW, before)).is_none());
+        assert_eq!((records.undo.is_empty(), versions(&store)), (later == 0, [60, 0, 0]));
+        // There and back again: the primary is the same as when the page was listed.
+        let two = KeyVersion::new(2).unwrap();
+        keyring.promote(KeyVersion::FIRST).unwrap();
+        keyring
+            .rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut crate::common::rng(3))
+            .unwrap();
+        keyring.disable(two).unwrap();
+        let now = NOW + Duration::from_secs(later);
+        let report = finished(steps(&mut job, &store, &keys, &mut records, (now, 1000)).unwrap());
+        assert_eq!((report.tally.changed, report.tally.listed), (60, 60));
+        assert_eq!(versions(&store), [0, 0, 60]);
+    }
+}
