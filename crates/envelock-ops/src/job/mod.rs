@@ -176,13 +176,9 @@ impl Job {
         Some(Halt::Outage { outage, seconds })
     }
 
-    /// Takes a call of the store for no item that failed. It is made again later, unless that is of no use.
-    fn store_failed(&mut self, error: StoreError, now: Duration, halt: fn(StoreError) -> Halt) {
-        if !error.is_retryable() {
-            self.halt = Some(halt(error));
-            return;
-        }
-        self.limiter.store_failed(&error, now);
+    /// Takes a call of the store that failed and is made again later.
+    fn store_failed(&mut self, error: &StoreError, now: Duration) {
+        self.limiter.store_failed(error, now);
         self.halt = self.halt.take().or(self.check_outage(now));
     }
 

@@ -144,12 +144,20 @@ impl Job {
         Step::Append(batch)
     }
 
-    /// Takes the result of [`Step::Probe`].
+    /// Takes the result of [`Step::Probe`]. An item for which the store fails for good is a failed item, and the next
+    /// one is the probe.
     pub fn probed(&mut self, probed: Result<Replaced, StoreError>, now: Duration) {
         match probed {
             Ok(Replaced::Conflict | Replaced::Gone) => self.is_probed = true,
             Ok(Replaced::Done | Replaced::NoRoom) => self.halt = Some(Halt::NoCompareAndSwap),
-            Err(error) => return self.store_failed(error, now, Halt::Probe),
+            Err(error) if error.is_retryable() => return self.store_failed(&error, now),
+            Err(error) => {
+                let Some(mut work) = self.page.intended.pop_front() else { return };
+                if let State::Intended(intent) = std::mem::replace(&mut work.state, State::Read) {
+                    work.leave(*intent);
+                }
+                return self.found(work, Finding::Outcome(Outcome::Failed(error.into())));
+            }
         }
         self.limiter.store_works();
     }

@@ -172,7 +172,11 @@ impl Job {
         self.was_listed(now);
         let page = match page {
             Ok(page) => page,
-            Err(error) => return self.store_failed(error, now, Halt::Listing),
+            Err(error) if error.is_retryable() => return self.store_failed(&error, now),
+            Err(error) => {
+                self.halt = Some(Halt::Listing(error));
+                return;
+            }
         };
         self.limiter.store_works();
         let mut before = self.state.after.as_ref();

@@ -144,9 +144,6 @@ pub enum Halt {
         "the store ignores conditions, so that work of other writers would be lost: repair the store"
     )]
     NoCompareAndSwap,
-    /// It was not found out whether the store compares before it replaces.
-    #[error("the store cannot be probed: {0}")]
-    Probe(StoreError),
     /// The store reported success and did not write, or wrote something else.
     #[error("{0} does not have the header that the store reported as written: examine the store")]
     Mismatch(ItemKey),
@@ -207,7 +204,7 @@ impl Halt {
     /// Returns whether the same job may go on later without any change.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Halt::Listing(error) | Halt::Probe(error) => error.is_retryable(),
+            Halt::Listing(error) => error.is_retryable(),
             Halt::Keyring(error) => error.is_retryable(),
             Halt::Outage { .. } => true,
             _ => false,

@@ -10,7 +10,7 @@ use crate::store_error::StoreError;
 use crate::stores::{MemoryItem, MemoryStore};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a faulty store does wrong. The first three are within the contract of a [`Store`].
+/// What a faulty store does wrong. The first four are within the contract of a [`Store`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -20,12 +20,16 @@ pub enum Fault {
     Denies,
     /// A replacement is reported as failed and happens later, if its condition then holds.
     Delays,
+    /// Replacements of some items fail for good, and none of them happens.
+    Refuses,
     /// A replacement happens in part and is reported as failed.
     Tears,
     /// A replacement happens in part and is reported as done.
     TearsSilently,
     /// A replacement is reported as done and does not happen.
     Loses,
+    /// A replacement is reported as done, and happens once more later, whatever the item then has.
+    Doubles,
     /// The condition of a replacement is ignored.
     IgnoresConditions,
 }
@@ -36,9 +40,11 @@ impl Fault {
         Fault::Fails,
         Fault::Denies,
         Fault::Delays,
+        Fault::Refuses,
         Fault::Tears,
         Fault::TearsSilently,
         Fault::Loses,
+        Fault::Doubles,
         Fault::IgnoresConditions,
     ];
 }
@@ -58,8 +64,8 @@ struct State {
     one_in: u64,
     /// How many faults are left.
     left: u32,
-    /// What is to be written later, and the header that must then be there.
-    delayed: Vec<(ItemKey, Vec<u8>, MemoryItem)>,
+    /// What is to be written later, and the header that must then be there, if there is a condition.
+    delayed: Vec<(ItemKey, Option<Vec<u8>>, MemoryItem)>,
 }
 
 impl FaultyStore {
@@ -87,20 +93,23 @@ impl FaultyStore {
     pub fn carry_out_delayed(&self) {
         let delayed = std::mem::take(&mut self.state().delayed);
         for (item, old, new) in delayed {
-            let _ = self.store.set_if(&item, &old, new);
+            let Some(found) = self.store.header(&item) else { continue };
+            let _ = self.store.set_if(&item, &old.unwrap_or(found), new);
         }
     }
 
     /// Has no fault from now on, and carries out what was delayed.
     pub fn repair(&self) {
         self.carry_out_delayed();
-        self.state().left = 0;
+        let mut state = self.state();
+        state.faults.clear();
+        state.left = 0;
     }
 
     /// Carries out a replacement as a store does whose process or connection dies meanwhile: not, wholly, in part or
     /// later.
     pub fn interrupted_replace(&self, item: &ItemKey, old: &[u8], new: &[u8]) {
-        if self.store.header(item).as_deref() != Some(old) {
+        if self.store.header(item).as_deref() != Some(old) || self.refuses(item) {
             return;
         }
         let faults = self.state().faults.clone();
@@ -109,19 +118,22 @@ impl FaultyStore {
             0 => {}
             1 => self.store.set_header(item, new),
             2 if faults.contains(&Fault::Tears) => self.tear(item, old, new),
-            3 if faults.contains(&Fault::Delays) => self.delay(item, old, new),
+            3 if faults.contains(&Fault::Delays) => self.delay(item, Some(old), new),
             _ => {}
         }
     }
 
     /// Carries out a rewrite so: not, wholly or later.
     pub fn interrupted_rewrite(&self, item: &ItemKey, expected: Expected<'_>, new: Rewrite<'_>) {
+        if self.refuses(item) {
+            return;
+        }
         let way = self.state().random.below(3);
         let delays = self.state().faults.contains(&Fault::Delays);
         let Ok(Ok(new)) = self.store.rewritten(item, expected, new) else { return };
         match way {
             0 => drop(self.store.set_if(item, expected.header, new)),
-            1 if delays => self.delay_item(item, expected.header, new),
+            1 if delays => self.delay_item(item, Some(expected.header), new),
             _ => {}
         }
     }
@@ -140,6 +152,12 @@ impl FaultyStore {
         Some(fault)
     }
 
+    /// Returns whether replacements of this item fail for good: those of a third of all items.
+    fn refuses(&self, item: &ItemKey) -> bool {
+        let sum: u32 = item.as_bytes().iter().map(|&byte| u32::from(byte)).sum();
+        self.state().faults.contains(&Fault::Refuses) && sum.is_multiple_of(3)
+    }
+
     /// Writes some bytes of the new header and leaves others as they were, or cuts it off.
     fn tear(&self, item: &ItemKey, old: &[u8], new: &[u8]) {
         let cut = usize::try_from(self.state().random.below(new.len() as u64 + 1)).unwrap_or(0);
@@ -151,14 +169,14 @@ impl FaultyStore {
         self.store.set_header(item, &torn);
     }
 
-    fn delay(&self, item: &ItemKey, old: &[u8], new: &[u8]) {
+    fn delay(&self, item: &ItemKey, old: Option<&[u8]>, new: &[u8]) {
         if let Some(found) = self.store.item(item) {
             self.delay_item(item, old, MemoryItem { header: new.to_vec(), ..found });
         }
     }
 
-    fn delay_item(&self, item: &ItemKey, old: &[u8], new: MemoryItem) {
-        self.state().delayed.push((item.clone(), old.to_vec(), new));
+    fn delay_item(&self, item: &ItemKey, old: Option<&[u8]>, new: MemoryItem) {
+        self.state().delayed.push((item.clone(), old.map(<[u8]>::to_vec), new));
     }
 
     fn maybe_carry_out(&self) {
@@ -233,6 +251,9 @@ impl Store for FaultyStore {
             self.store.set_header(item, new);
             return Ok(Replaced::Done);
         }
+        if self.refuses(item) {
+            return Err(StoreError::broken("permission denied"));
+        }
         let holds = self.store.header(item).as_deref() == Some(expected.header);
         let possible = if holds { Fault::ALL } else { &[Fault::Fails] };
         match self.fault(possible) {
@@ -246,7 +267,7 @@ impl Store for FaultyStore {
                 }
             }
             Some(Fault::Delays) => {
-                self.delay(item, expected.header, new);
+                self.delay(item, Some(expected.header), new);
                 Err(self.failure())
             }
             Some(Fault::Tears) => {
@@ -258,6 +279,10 @@ impl Store for FaultyStore {
                 Ok(Replaced::Done)
             }
             Some(Fault::Loses) => Ok(Replaced::Done),
+            Some(Fault::Doubles) => {
+                self.delay(item, None, new);
+                self.store.replace(item, expected, new)
+            }
             _ => self.store.replace(item, expected, new),
         }
     }
@@ -269,6 +294,9 @@ impl Store for FaultyStore {
         new: Rewrite<'_>,
     ) -> Result<Replaced, StoreError> {
         self.maybe_carry_out();
+        if self.refuses(item) {
+            return Err(StoreError::broken("permission denied"));
+        }
         let ignores = self.state().faults.contains(&Fault::IgnoresConditions);
         let found = self.store.header(item);
         let holds = found.as_deref() == Some(expected.header);
@@ -291,8 +319,11 @@ impl Store for FaultyStore {
         }
         match fault {
             Some(Fault::Loses) => return Ok(Replaced::Done),
-            Some(Fault::Delays) => self.delay_item(item, condition, made),
+            Some(Fault::Delays) => self.delay_item(item, Some(condition), made),
             _ => {
+                if fault == Some(Fault::Doubles) {
+                    self.delay_item(item, None, made.clone());
+                }
                 let replaced = self.store.set_if(item, condition, made);
                 match fault {
                     Some(Fault::Tears) => {}

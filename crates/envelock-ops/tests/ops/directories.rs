@@ -536,3 +536,32 @@ fn directory_that_cannot_be_read_is_an_item_that_fails() {
     }
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
 }
+
+#[test]
+fn file_that_is_never_replaced_fails_and_the_others_are_done() {
+    for layout in layouts() {
+        let directory = scratch();
+        let root = directory.path().join("tree");
+        let bodies = write_tree(&root, &layout, 20);
+        // The first one is the probe of the store. A file with two names is not replaced.
+        let first = match &layout {
+            Layout::Sidecar { suffix } => with_suffix(&root.join("0/message-0"), suffix),
+            _ => root.join("0/message-0"),
+        };
+        fs::hard_link(&first, directory.path().join("other")).unwrap();
+        let before = fs::read(&first).unwrap();
+        let store = Directory::new(&root, layout, Envelope::new(keys(2)));
+        let definition = Definition {
+            failure_limit: FailureLimit { millionths: 500_000, ..FailureLimit::default() },
+            ..Definition::new(store.properties().name, Task::rewrap())
+        };
+        let operation = EnvelopeOperation::new(Envelope::new(keys(2)), Task::rewrap());
+        let mut records = common::MemoryRecords::default();
+        let end = common::run_to_end(&definition, &store, &operation, &mut records);
+        let tally = finished(end).tally;
+        assert_eq!((tally.changed, tally.failed), (bodies.len() as u64 - 1, 1), "{tally}");
+        assert_eq!(fs::read(&first).unwrap(), before);
+        let failures = String::from_utf8(records.failures).unwrap();
+        assert!(failures.contains("0/message-0"), "{failures}");
+    }
+}

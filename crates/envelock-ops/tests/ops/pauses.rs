@@ -1,7 +1,7 @@
 //! What an operator does in the middle of a page: pauses, closed windows, and changes of the keyring meanwhile.
 
-use crate::common::{MemoryRecords, NOW, finished, open, stale};
-use envelock::{Envelope, KeyVersion, Lifecycle, inspect};
+use crate::common::{MemoryRecords, NOW, finished, open, rng, stale};
+use envelock::{Envelope, KeyVersion, Lifecycle, Timestamp, inspect};
 use envelock_ops::drivers::Records as _;
 use envelock_ops::{
     Definition, End, EnvelopeOperation, Job, Limits, Operation, Shard, Start, Step, Store, Task,
@@ -69,9 +69,7 @@ fn nothing_is_written_under_a_version_that_was_compromised_in_a_pause() {
         // What was prepared is finished, and no other item is begun.
         assert_eq!((job.prepared(), versions(&store)), (0, [40, 20, 0]));
 
-        keyring
-            .rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut crate::common::rng(3))
-            .unwrap();
+        keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut rng(3)).unwrap();
         keyring.mark_compromised(KeyVersion::new(2).unwrap()).unwrap();
         job.set_limits(Limits::default());
         let later = NOW + Duration::from_secs(200);
@@ -94,16 +92,32 @@ fn items_are_begun_again_if_the_primary_changes_before_they_are_logged_or_replac
         let mut job = open(&definition, Shard::WHOLE, &records, &start, &keys).unwrap();
         assert!(steps(&mut job, &store, &keys, &mut records, (NOW, before)).is_none());
         assert_eq!((records.undo.is_empty(), versions(&store)), (later == 0, [60, 0, 0]));
-        // There and back again: the primary is the same as when the page was listed.
         let two = KeyVersion::new(2).unwrap();
         keyring.promote(KeyVersion::FIRST).unwrap();
-        keyring
-            .rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut crate::common::rng(3))
-            .unwrap();
+        keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut rng(3)).unwrap();
         keyring.disable(two).unwrap();
         let now = NOW + Duration::from_secs(later);
         let report = finished(steps(&mut job, &store, &keys, &mut records, (now, 1000)).unwrap());
         assert_eq!((report.tally.changed, report.tally.listed), (60, 60));
         assert_eq!(versions(&store), [0, 0, 60]);
     }
+}
+
+#[test]
+fn item_is_begun_again_although_the_primary_is_what_it_was_at_first() {
+    let (keyring, store) = stale(60);
+    let keys = EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap());
+    let definition = Definition::new("memory", Task::rewrap());
+    let start = Start::new(NOW, store.properties());
+    let mut records = MemoryRecords::default();
+    let mut job = open(&definition, Shard::WHOLE, &records, &start, &keys).unwrap();
+    assert!(steps(&mut job, &store, &keys, &mut records, (NOW, 22)).is_none());
+    let (two, three) = (KeyVersion::new(2).unwrap(), KeyVersion::new(3).unwrap());
+    keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut rng(3)).unwrap();
+    assert!(steps(&mut job, &store, &keys, &mut records, (NOW, 20)).is_none());
+    assert_eq!(job.prepared(), 40);
+    keyring.promote(two).unwrap();
+    keyring.disable(three).unwrap();
+    let report = finished(steps(&mut job, &store, &keys, &mut records, (NOW, 1000)).unwrap());
+    assert_eq!((report.tally.changed, versions(&store)), (60, [0, 60, 0]));
 }

@@ -29,7 +29,7 @@ fn until_finished(
     records: &mut MemoryRecords,
 ) -> Report {
     for _ in 0..200 {
-        let keys = world.keys();
+        let keys = world.keys(&definition.task);
         let limits = Limits { concurrency: 1 + world.random.below(4) as u16, ..Limits::default() };
         let start = Start { limits, ..Start::new(world.now, world.store.properties()) };
         let mut job = open(definition, Shard::WHOLE, records, &start, &keys).unwrap();
@@ -47,7 +47,7 @@ fn until_finished(
 
 /// Runs a job without faults to its end.
 fn run_repaired(world: &mut World, definition: &Definition, earlier: Option<UndoIndex>) -> Report {
-    let keys = world.keys();
+    let keys = world.keys(&definition.task);
     let start = Start { earlier, ..Start::new(world.now, world.store.properties()) };
     let mut records = MemoryRecords::default();
     let mut job = open(definition, Shard::WHOLE, &records, &start, &keys).unwrap();
@@ -77,6 +77,7 @@ fn simulate(seed: u64, reencrypts: bool) {
     let mut records = MemoryRecords::default();
     let report = until_finished(&mut world, &definition, &mut records);
     world.store.repair();
+    world.enable_all();
 
     assert!(report.is_complete && report.tally.is_balanced(), "{}", report.tally);
     let checkpoint = Checkpoint::read(records.checkpoint.as_ref().unwrap()).unwrap();
@@ -86,7 +87,7 @@ fn simulate(seed: u64, reencrypts: bool) {
     }
 
     // Another job does what is left, with the undo log of the first for what that has torn.
-    let plain = Definition::new("faulty", world.task.clone());
+    let plain = Definition::new("faulty", world.last_task());
     if !records.failures.is_empty() {
         let text = String::from_utf8(records.failures.clone()).unwrap();
         let has_unsettled = text.contains("may be damaged");

@@ -19,17 +19,24 @@ pub fn process(
     keys: &Keys,
     records: &mut MemoryRecords,
 ) -> Ended {
-    let mut out: Vec<Box<Work>> = Vec::new();
+    // With the time when each was given out: what changes later is not the fault of the job.
+    let mut out: Vec<(Duration, Box<Work>)> = Vec::new();
     for _ in 0..100_000 {
         world.interfere();
         world.now += Duration::from_millis(1);
+        if world.rotates && world.random.one_in(30) {
+            world.now += Duration::from_secs(3);
+        }
+        if world.operates && world.random.one_in(20) {
+            job.set_limits(world.limits());
+        }
         let dies = world.kills > 0 && world.random.one_in(60);
         world.kills -= u32::from(dies);
         if !out.is_empty() && world.random.one_in(2) {
             let at = world.random.below(out.len() as u64) as usize;
             match one_call(&mut out[at], world, keys, dies) {
                 Progress::Killed => return Ended::Killed,
-                Progress::Returned => job.done(out.swap_remove(at), world.now),
+                Progress::Returned => job.done(out.swap_remove(at).1, world.now),
                 Progress::Called => {}
             }
             continue;
@@ -38,7 +45,7 @@ pub fn process(
         match job.next(world.now, keys) {
             Step::List { after, most } => job.listed(store.list(after.as_ref(), most), world.now),
             Step::Scan(scan) => job.scanned(scan.run(store), world.now),
-            Step::Work(work) => out.push(work),
+            Step::Work(work) => out.push((world.now, work)),
             Step::Probe(probe) => job.probed(probe.run(store), world.now),
             Step::Append(batch) if dies => {
                 world.interrupted_append(records, &batch);
@@ -73,8 +80,23 @@ enum Progress {
     Killed,
 }
 
-fn one_call(work: &mut Work, world: &World, keys: &Keys, dies: bool) -> Progress {
-    match work.next(keys) {
+fn one_call(
+    (given, work): &mut (Duration, Box<Work>),
+    world: &mut World,
+    keys: &Keys,
+    dies: bool,
+) -> Progress {
+    let call = work.next(keys);
+    match &call {
+        Call::Replace { item, expected, new } => {
+            world.check_new(item, expected.header, new, *given)
+        }
+        Call::Rewrite { item, expected, new } => {
+            world.check_new(item, expected.header, new.header(), *given);
+        }
+        _ => {}
+    }
+    match call {
         Call::Read(item) => {
             let read = world.store.read(item);
             work.was_read(read);

@@ -1,14 +1,17 @@
 //! What a seed chooses: items, keys, faults, other writers, an operator.
 
 use crate::common::{Rng, header, key, keyring, rng};
+use envelock::keyset::VersionState;
 use envelock::{
     Aad, Envelope, KeyVersion, Lifecycle, LockedRng, MemoryKeyring, MultiKeyring, Suite, Timestamp,
     inspect,
 };
 use envelock_ops::stores::{MemoryItem, MemoryStore};
 use envelock_ops::test_util::{Fault, FaultyStore, SplitMix};
-use envelock_ops::{Cause, Definition, EnvelopeOperation, ItemKey, Stage, Tally, Task};
-use std::collections::BTreeMap;
+use envelock_ops::{
+    Cause, Definition, EnvelopeOperation, ItemKey, Limits, Stage, Tally, Task, VersionName,
+};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +28,12 @@ pub struct World {
     pub expected: Tally,
     pub has_writers: bool,
     pub rotates: bool,
+    /// Whether an operator pauses the job and closes its window.
+    pub operates: bool,
+    /// Versions that are not to be wrapped under, and since when.
+    bad: BTreeMap<KeyVersion, Duration>,
+    /// Headers that were written before, which a repair writes again.
+    known: HashSet<Vec<u8>>,
     pub delays: bool,
     pub kills: u32,
     pub now: Duration,
@@ -146,6 +155,10 @@ impl World {
         };
         let mut faults = Fault::ALL.to_vec();
         faults.retain(|&fault| is_possible(fault) && random.one_in(2));
+        // The repair of a torn header that is carried out twice takes back what was written after it.
+        if faults.iter().any(|fault| matches!(fault, Fault::Tears | Fault::TearsSilently)) {
+            faults.retain(|&fault| fault != Fault::Doubles);
+        }
         let one_in = 2 + random.below(12);
         let most = u32::try_from(random.below(12)).unwrap();
         let memory = MemoryStore::new();
@@ -155,6 +168,8 @@ impl World {
         let store = FaultyStore::new(memory, random.next(), &faults, one_in, most);
         let kills = u32::try_from(random.below(5)).unwrap();
         let (has_writers, rotates) = (random.one_in(4), random.one_in(6));
+        let operates = random.one_in(if rotates { 2 } else { 8 });
+        let known = first.values().map(|item| item.header.clone()).collect();
         World {
             task,
             random,
@@ -165,6 +180,9 @@ impl World {
             expected,
             has_writers,
             rotates,
+            operates,
+            bad: BTreeMap::new(),
+            known,
             delays: faults.contains(&Fault::Delays),
             kills,
             now: Duration::from_secs(1_800_000_000),
@@ -184,18 +202,15 @@ impl World {
         definition
     }
 
-    pub fn keys(&mut self) -> Keys {
+    pub fn keys(&mut self, task: &Task) -> Keys {
         let envelope = Envelope::new(self.keyring.clone()).with_rng(rng(self.random.next()));
-        EnvelopeOperation::new(envelope, self.task.clone())
+        EnvelopeOperation::new(envelope, task.clone())
     }
 
     /// One act of another writer, or of an operator.
     pub fn interfere(&mut self) {
         if self.rotates && self.random.one_in(40) {
-            match self.random.below(2) {
-                0 => drop(self.keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut self.rng)),
-                _ => drop(self.keyring.promote(KeyVersion::FIRST).unwrap()),
-            }
+            self.change_keys();
         }
         if self.has_writers && self.random.one_in(20) {
             let item = key(self.random.below(14));
@@ -207,7 +222,73 @@ impl World {
                     Task::Reencrypt { .. } => message(keyring, rng, Suite::default(), &item),
                     _ => alone(header(&Envelope::new(keyring).with_rng(rng))),
                 };
+                self.known.insert(new.header.clone());
                 self.store.inner().insert_item(item, new);
+            }
+        }
+    }
+
+    /// One act on the keyring. The versions that items have at first stay enabled.
+    fn change_keys(&mut self) {
+        let versions = self.keyring.versions();
+        let at = self.random.below(versions.len() as u64) as usize;
+        let version = versions[at].version;
+        let is_free = at >= 2 && self.keyring.primary_version() != Some(version);
+        match self.random.below(6) {
+            0 => drop(self.keyring.promote(KeyVersion::FIRST).unwrap()),
+            1 if is_free && self.keyring.disable(version).is_ok() => {
+                self.bad.entry(version).or_insert(self.now);
+            }
+            2 if is_free && self.keyring.mark_compromised(version).is_ok() => {
+                self.bad.entry(version).or_insert(self.now);
+            }
+            3 => self.enable_all(),
+            _ => drop(self.keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut self.rng)),
+        }
+    }
+
+    /// Enables what is disabled.
+    pub fn enable_all(&mut self) {
+        let keyring = &self.keyring;
+        self.bad.retain(|&version, _| {
+            let _ = keyring.enable(version);
+            keyring.versions().iter().any(|record| {
+                record.version == version && record.state == VersionState::Compromised
+            })
+        });
+    }
+
+    /// Returns a task that goes from compromised versions too.
+    pub fn last_task(&self) -> Task {
+        let mut task = self.task.clone();
+        if let Task::Rewrap { from_compromised, .. } = &mut task {
+            let named = |version: &KeyVersion| VersionName::new("orders", *version);
+            from_compromised.extend(self.bad.keys().map(named));
+        }
+        task
+    }
+
+    /// Returns limits under which items begin or not.
+    pub fn limits(&mut self) -> Limits {
+        let (limits, now) = (Limits::default(), self.now.as_secs());
+        match self.random.below(6) {
+            0 => Limits { items_per_second: Some(0), ..limits },
+            1 => Limits { closed_until: now + 100, ..limits },
+            2 => Limits { closes_at: Some(now), ..limits },
+            _ => limits,
+        }
+    }
+
+    /// Checks that a job writes no new slot under a version that was bad long before the work was given out.
+    pub fn check_new(&mut self, item: &ItemKey, old: &[u8], new: &[u8], given: Duration) {
+        if self.bad.is_empty() && !self.rotates || !self.known.insert(new.to_vec()) {
+            return;
+        }
+        let old: Vec<_> = inspect(old).into_iter().flat_map(|old| old.slots()).collect();
+        for slot in inspect(new).unwrap().slots().filter(|slot| !old.contains(slot)) {
+            if let Some(&since) = self.bad.get(&slot.label.version) {
+                let latest = since + Duration::from_secs(1);
+                assert!(given <= latest, "{item} is written under {:?}", slot.label.version);
             }
         }
     }
