@@ -11,6 +11,7 @@ use crate::store_error::StoreError;
 use crate::undo::{encode, record_len};
 use crate::work::{Finding, Intent, State, Work};
 use envelock::inspect;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long a check of the targets holds for headers that are logged and not replaced.
@@ -39,18 +40,18 @@ impl Intent {
 
 impl PageWork {
     /// Takes out the work whose new header is under another version than the targets.
-    fn take_outdated(&mut self, targets: &[VersionName]) -> Vec<Box<Work>> {
-        let is_outdated = |work: &Box<Work>| match &work.state {
+    fn take_outdated(&mut self, targets: &[VersionName]) -> VecDeque<Box<Work>> {
+        let is_outdated = |work: &Work| match &work.state {
             State::Intended(intent) | State::Replace(intent) => intent.is_outdated(targets),
             _ => false,
         };
-        let mut outdated = Vec::new();
+        let mut outdated = VecDeque::new();
         for works in [&mut self.intended, &mut self.todo] {
-            if works.iter().any(is_outdated) {
-                let (found, rest): (Vec<_>, Vec<_>) =
-                    std::mem::take(works).into_iter().partition(is_outdated);
+            if works.iter().any(|work| is_outdated(work)) {
+                let all = std::mem::take(works).into_iter();
+                let (found, rest): (VecDeque<_>, _) = all.partition(|work| is_outdated(work));
                 outdated.extend(found);
-                *works = rest.into();
+                *works = rest;
             }
         }
         outdated
