@@ -48,7 +48,7 @@ mod message_file;
 pub mod observe;
 pub mod policy;
 mod random;
-#[cfg(all(feature = "test-util", feature = "file", unix))]
+#[cfg(feature = "test-util")]
 #[doc(hidden)]
 pub mod test_access;
 // Without `std` nothing keeps data keys.

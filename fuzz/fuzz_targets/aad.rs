@@ -38,7 +38,7 @@ fn decodes_only_itself(bytes: &[u8]) {
             assert_eq!(write(&map), bytes);
             assert!(!map.contains_key(""));
         }
-        Err(Error::AadEncoding { offset }) => assert!(offset <= bytes.len()),
+        Err(Error::AadEncoding { offset, .. }) => assert!(offset <= bytes.len()),
         Err(error) => panic!("not an error of an encoding: {error}"),
     }
 }

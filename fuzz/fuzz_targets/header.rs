@@ -55,8 +55,8 @@ fn rejected(data: &[u8], error: &Error) {
     assert!(plaintext_len(data).is_err());
     assert!(!format!("{error} {error:?}").is_empty());
     match error {
-        Error::Header { offset, fault } => first_offence(data, *offset, fault),
-        Error::Truncated { part: MessagePart::Header, len, needed } => {
+        Error::Header { offset, fault, .. } => first_offence(data, *offset, fault),
+        Error::Truncated { part: MessagePart::Header, len, needed, .. } => {
             assert_eq!(*len, data.len() as u64);
             assert!(needed > len);
             let completed = complete(data).expect("nothing offends in a truncated header");
@@ -82,7 +82,7 @@ fn first_offence(data: &[u8], offset: usize, fault: &HeaderFault) {
         _ => 1,
     };
     let cut = inspect(&data[..offset + field_len]);
-    let same = |error: &Error| matches!(error, Error::Header { offset: at, fault: same } if *at == offset && same == fault);
+    let same = |error: &Error| matches!(error, Error::Header { offset: at, fault: same, .. } if *at == offset && same == fault);
     assert!(cut.is_err_and(|error| same(&error)));
     let mut overwritten = data.to_vec();
     overwritten[offset + field_len..].fill(0xFF);

@@ -29,6 +29,7 @@ use alloc::sync::Arc;
 pub enum Error {
     /// The input does not start with envelock's magic.
     #[error("not an envelock message: {looks_like}")]
+    #[non_exhaustive]
     NotEnvelock {
         /// The format that it resembles.
         looks_like: LooksLike,
@@ -36,6 +37,7 @@ pub enum Error {
     /// The input ends early. A caller that reads a header first can fetch `needed` bytes and try
     /// again.
     #[error("{part} is truncated: it has {len} bytes, at least {needed} are needed")]
+    #[non_exhaustive]
     Truncated {
         /// Which part of the message ends early.
         part: MessagePart,
@@ -46,6 +48,7 @@ pub enum Error {
     },
     /// The header breaks a rule of the format.
     #[error("header is malformed at byte {offset}: {fault}")]
+    #[non_exhaustive]
     Header {
         /// Offset of the first field, or byte of a name or of padding, that is wrong.
         offset: usize,
@@ -54,6 +57,7 @@ pub enum Error {
     },
     /// A detached header has bytes behind it, or the length of another header.
     #[error("detached header declares {declared} bytes and has {len}")]
+    #[non_exhaustive]
     DetachedHeaderLength {
         /// The length that the header declares.
         declared: usize,
@@ -62,12 +66,14 @@ pub enum Error {
     },
     /// The header has no slot of a name that the caller gave.
     #[error("header has no slot of key {key:?}")]
+    #[non_exhaustive]
     MissingSlot {
         /// The key name.
         key: String,
     },
     /// An [`OpenedKey`](crate::OpenedKey), or a new header, belongs to another message.
     #[error("opened key or header has data key id {opened}, the message {found}, or another suite")]
+    #[non_exhaustive]
     OtherMessage {
         /// The data key id that the opened key belongs to.
         opened: DataKeyId,
@@ -77,6 +83,7 @@ pub enum Error {
     /// The slots of a name were not removed: no slot of another name opens with this keyring.
     /// [`Envelope::examine`](crate::Envelope::examine) reports why for each slot.
     #[error("no slot that opens would remain without those of key {key:?}")]
+    #[non_exhaustive]
     LastSlot {
         /// The key name.
         key: String,
@@ -85,6 +92,7 @@ pub enum Error {
     #[error(
         "no key for this message: the first of {slots} slots is of key {key} version {version}"
     )]
+    #[non_exhaustive]
     NoKey {
         /// The key name of the first slot that was tried.
         key: String,
@@ -95,6 +103,7 @@ pub enum Error {
     },
     /// The keyring knows the master key version and refuses to use it.
     #[error("key {key} version {version} is refused: {refusal}")]
+    #[non_exhaustive]
     Refused {
         /// The key name.
         key: String,
@@ -107,6 +116,7 @@ pub enum Error {
     /// compromised or destroyed since the stream began, or its key was removed from the keyring. The
     /// message stays unfinished, and no rewrap repairs it: encrypt it again under the new primary.
     #[error("key {key} version {version} is refused since the stream began: {refusal}")]
+    #[non_exhaustive]
     StreamRefused {
         /// The key name.
         key: String,
@@ -118,6 +128,7 @@ pub enum Error {
     /// Authentication failed: wrong key, wrong associated data, or changed bytes. The output holds
     /// nothing that did not verify.
     #[error("authentication failed: {part}")]
+    #[non_exhaustive]
     Authentication {
         /// The public part that did not verify.
         part: Unverified,
@@ -132,6 +143,7 @@ pub enum Error {
     /// The primary version has wrapped as many data keys as is safe, or as many as one process may
     /// wrap where wraps of all processes are not counted together: rotate.
     #[error("key {key} version {version} may wrap no more than {limit} data keys: rotate")]
+    #[non_exhaustive]
     WrapLimit {
         /// The key name.
         key: String,
@@ -149,6 +161,7 @@ pub enum Error {
     /// The slots do not fit in the header. Nothing was changed; a rewrap to a new header has room
     /// for them, as a header with more reserved room has.
     #[error("header needs {needed} bytes, it has {available}")]
+    #[non_exhaustive]
     HeaderRoom {
         /// Length of the header that would hold the slots.
         needed: usize,
@@ -157,6 +170,7 @@ pub enum Error {
     },
     /// A buffer of the caller has the wrong length. Nothing was written.
     #[error("buffer has {len} bytes, {needed} needed")]
+    #[non_exhaustive]
     BufferLength {
         /// The length of the buffer.
         len: usize,
@@ -168,6 +182,7 @@ pub enum Error {
     MessageTooLong,
     /// The length of a key is not that of the suite.
     #[error("key has {len} bytes, {needed} needed")]
+    #[non_exhaustive]
     KeyLength {
         /// The length of the key.
         len: usize,
@@ -177,6 +192,7 @@ pub enum Error {
     /// A chunk has an index that the format does not have, or a length other than 16 KiB without
     /// being the last.
     #[error("chunk {index} of {len} bytes is not a chunk of a message")]
+    #[non_exhaustive]
     Chunk {
         /// The index.
         index: u64,
@@ -193,12 +209,14 @@ pub enum Error {
     /// The reader or writer under a stream failed.
     #[cfg(feature = "std")]
     #[error(transparent)]
+    #[non_exhaustive]
     Io {
         /// Its error.
         source: Arc<std::io::Error>,
     },
     /// A rewrap was to verify that an old version no longer opens the header, and it still does.
     #[error("key {key} version {version} still opens the header")]
+    #[non_exhaustive]
     OldVersionStillOpens {
         /// The key name.
         key: String,
@@ -210,12 +228,14 @@ pub enum Error {
     Lifecycle(LifecycleError),
     /// A combined keyring has 16 members already, as many as a header has slots.
     #[error("keyring has {most} members already")]
+    #[non_exhaustive]
     TooManyMembers {
         /// The most members there can be.
         most: usize,
     },
     /// A name-value pair of associated data repeats a name, or its name is empty or too long.
     #[error("associated data pair {name:?} cannot be added: {fault}")]
+    #[non_exhaustive]
     AadPair {
         /// The name.
         name: String,
@@ -224,6 +244,7 @@ pub enum Error {
     },
     /// Bytes are not the canonical form of named associated data.
     #[error("not canonical associated data at byte {offset}")]
+    #[non_exhaustive]
     AadEncoding {
         /// Offset of the first byte that is wrong.
         offset: usize,

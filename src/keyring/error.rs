@@ -30,18 +30,21 @@ pub enum KeyringError {
     NoPrimary,
     /// The keyring does not have the named master key, or the selected alias.
     #[error("there is no key {key}")]
+    #[non_exhaustive]
     UnknownKey {
         /// The name.
         key: String,
     },
     /// The keyring has several master keys, and none is selected to wrap under.
     #[error("no key is selected of {}", keys.join(", "))]
+    #[non_exhaustive]
     NoKeySelected {
         /// The names of some of them.
         keys: Vec<String>,
     },
     /// The primary has reached its limit of wraps. Nothing is wrapped before a rotation.
     #[error("key {key} version {version} may wrap no more than {limit} data keys: rotate")]
+    #[non_exhaustive]
     WrapLimit {
         /// The key name.
         key: String,
@@ -80,6 +83,21 @@ impl KeyringError {
     /// Reports that the backend does not let this caller use the key, because of `source`.
     pub fn denied(source: impl core::error::Error + Send + Sync + 'static) -> Self {
         KeyringError::Backend(BackendError::denied(source))
+    }
+
+    /// Reports that the keyring does not have the named master key, or the selected alias.
+    pub fn unknown_key(key: impl Into<String>) -> Self {
+        KeyringError::UnknownKey { key: key.into() }
+    }
+
+    /// Reports that the keyring has several master keys, `keys` among them, and none is selected.
+    pub fn no_key_selected(keys: Vec<String>) -> Self {
+        KeyringError::NoKeySelected { keys }
+    }
+
+    /// Reports that the primary version of `key` has wrapped `limit` data keys, as many as it may.
+    pub fn wrap_limit(key: impl Into<String>, version: KeyVersion, limit: u64) -> Self {
+        KeyringError::WrapLimit { key: key.into(), version, limit }
     }
 
     /// Returns whether the same call may succeed later without a change by the caller.

@@ -2,6 +2,7 @@
 //! composes of two steps, in one call each.
 
 use envelock::stream::{DecryptReader, MessageStart, RangeReader, ReadAt};
+use envelock::test_access::errors;
 use envelock::{Aad, Envelope, Error, GrantOptions, Keyring, OpenedKey, RandomSource};
 use envelock::{RewrapOptions, RewrapReport, body_len, inspect};
 use std::io::{self, Read};
@@ -116,7 +117,7 @@ impl<K: Keyring, R: RandomSource> WriteDetached for Envelope<K, R> {
 
 fn check_len(buffer: &[u8], needed: usize) -> Result<(), Error> {
     let len = buffer.len();
-    if len == needed { Ok(()) } else { Err(Error::BufferLength { len, needed }) }
+    if len == needed { Ok(()) } else { Err(errors::buffer_length(len, needed)) }
 }
 
 /// Encrypts a message whose header has the room of `header`, whatever the slots need. `encrypt` gets
@@ -198,7 +199,7 @@ impl<K: Keyring, R> ReadDetached for Envelope<K, R> {
         let parsed = inspect(header)?;
         let (declared, len) = (parsed.len(), header.len());
         if declared != len {
-            return Err(Error::DetachedHeaderLength { declared, len });
+            return Err(errors::detached_header_length(declared, len));
         }
         parsed.plaintext_len((len + body.len()) as u64)?;
         read(&self.open(header)?)

@@ -30,19 +30,19 @@ impl Answer {
         let Err(error) = result else { return Answer::Opens };
         match error.clone() {
             Error::NotEnvelock { .. } => Answer::NotEnvelock,
-            Error::Truncated { part, len, needed } => Answer::Truncated { part, len, needed },
-            Error::Header { offset, fault } => Answer::Fault { offset, fault },
-            Error::DetachedHeaderLength { declared, len } => {
+            Error::Truncated { part, len, needed, .. } => Answer::Truncated { part, len, needed },
+            Error::Header { offset, fault, .. } => Answer::Fault { offset, fault },
+            Error::DetachedHeaderLength { declared, len, .. } => {
                 Answer::DetachedLength { declared, len }
             }
-            Error::NoKey { key, version, slots } => {
+            Error::NoKey { key, version, slots, .. } => {
                 Answer::NoKey { key, version: version.number(), slots }
             }
-            Error::Refused { key, version, refusal } => {
+            Error::Refused { key, version, refusal, .. } => {
                 Answer::Refused { key, version: version.number(), refusal }
             }
             Error::Authentication { .. } => Answer::Authentication,
-            Error::OtherMessage { opened, found } => Answer::OtherMessage { opened, found },
+            Error::OtherMessage { opened, found, .. } => Answer::OtherMessage { opened, found },
             other => Answer::Other(other.to_string()),
         }
     }

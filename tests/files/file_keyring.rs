@@ -139,7 +139,7 @@ fn unknown_version_is_looked_up_in_the_file() {
     let foreign = MemoryKeyring::import("orders", version(77), &MasterKey::from_bytes(&[9; 32]));
     let message = Envelope::new(foreign.unwrap()).encrypt(b"x", ROW).unwrap();
     match decrypt(&second, &message).unwrap_err() {
-        Error::Refused { key, version: found, refusal: Refusal::UnknownVersion } => {
+        Error::Refused { key, version: found, refusal: Refusal::UnknownVersion, .. } => {
             assert_eq!((key.as_str(), found), ("orders", version(77)));
         }
         other => panic!("{other}"),

@@ -130,7 +130,7 @@ fn assert_refused(keyring: &Marked, message: &[u8], options: RewrapOptions, name
     let to_new = envelope.rewrap(message, options).unwrap_err();
     for error in [in_place, to_new] {
         assert!(!error.is_retryable());
-        let Error::Refused { key, version, refusal: Refusal::Compromised } = error else {
+        let Error::Refused { key, version, refusal: Refusal::Compromised, .. } = error else {
             panic!("{error:?}");
         };
         assert_eq!((key.as_str(), version.number()), named);

@@ -5,6 +5,7 @@
 mod tokens;
 
 use envelock::conformance::{Fault, FaultyKeyring, Method};
+use envelock::test_access::errors;
 use envelock::{file::*, format::*, keyring::*, keyset::*, *};
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -90,12 +91,12 @@ fn every_error() -> Vec<(Error, bool)> {
     let refused = || std::io::Error::other("connection refused");
     let name = KeyName::new("a b").unwrap_err();
     let mut errors = vec![
-        (Error::Truncated { part: MessagePart::Header, len: 3, needed: 43 }, false),
-        (Error::Truncated { part: MessagePart::Body, len: 3, needed: 72 }, false),
-        (Error::DetachedHeaderLength { declared: 121, len: 122 }, false),
-        (Error::MissingSlot { key: key() }, false),
-        (Error::LastSlot { key: key() }, false),
-        (Error::NoKey { key: key(), version, slots: 1 }, false),
+        (errors::truncated(MessagePart::Header, 3, 43), false),
+        (errors::truncated(MessagePart::Body, 3, 72), false),
+        (errors::detached_header_length(121, 122), false),
+        (errors::missing_slot(key()), false),
+        (errors::last_slot(key()), false),
+        (errors::no_key(key(), version, 1), false),
         (reported(KeyringError::unavailable(refused())), true),
         (reported(KeyringError::broken(std::io::Error::other("device removed"))), false),
         (reported(KeyringError::throttled(None, refused())), true),
@@ -104,17 +105,17 @@ fn every_error() -> Vec<(Error, bool)> {
         (Error::NoPrimary, false),
         (Error::Forked, false),
         (Error::Randomness(RandomnessUnavailable::new()), true),
-        (Error::HeaderRoom { needed: 122, available: 121 }, false),
-        (Error::BufferLength { len: 1, needed: 2 }, false),
+        (errors::header_room(122, 121), false),
+        (errors::buffer_length(1, 2), false),
         (Error::MessageTooLong, false),
-        (Error::KeyLength { len: 16, needed: 32 }, false),
-        (Error::Chunk { index: 1 << 38, len: 0 }, false),
-        (Error::OldVersionStillOpens { key: key(), version }, false),
+        (errors::key_length(16, 32), false),
+        (errors::chunk(1 << 38, 0), false),
+        (errors::old_version_still_opens(key(), version), false),
         (Error::Lifecycle(LifecycleError::KeyName(name)), false),
         (Error::Lifecycle(LifecycleError::KeyMaterial), false),
         (Error::Lifecycle(LifecycleError::UnknownVersion { key: key(), version }), false),
         (Error::Lifecycle(LifecycleError::VersionNumber { key: key(), last: version }), false),
-        (Error::AadEncoding { offset: 16 }, false),
+        (errors::aad_encoding(16), false),
         (guarded(Guard::OnHold { since: Timestamp::UNIX_EPOCH, reason: "case 7".into() }), false),
         (guarded(Guard::EvidenceRequired), false),
         (
@@ -124,19 +125,19 @@ fn every_error() -> Vec<(Error, bool)> {
             }),
             false,
         ),
-        (Error::TooManyMembers { most: 16 }, false),
+        (errors::too_many_members(16), false),
     ];
     let mut add = |error, retryable| errors.push((error, retryable));
     for looks_like in GUESSES {
-        add(Error::NotEnvelock { looks_like }, false);
+        add(errors::not_envelock(looks_like), false);
     }
     for fault in header_faults() {
-        add(Error::Header { offset: 41, fault }, false);
+        add(errors::header(41, fault), false);
     }
     for refusal in REFUSALS {
         let retryable = refusal == Refusal::UnknownVersion;
         assert_eq!(refusal.is_retryable(), retryable);
-        add(Error::Refused { key: key(), version, refusal }, retryable);
+        add(errors::refused(key(), version, refusal), retryable);
     }
     for part in [
         Unverified::WrappedKey,
@@ -144,7 +145,7 @@ fn every_error() -> Vec<(Error, bool)> {
         Unverified::Chunk { index: 7 },
         Unverified::End { index: 7, len: 5000 },
     ] {
-        add(Error::Authentication { part }, false);
+        add(errors::authentication(part), false);
     }
     for fault in slot_faults() {
         add(Error::Slot(fault), false);
@@ -168,7 +169,7 @@ fn every_error() -> Vec<(Error, bool)> {
         }
     }
     for fault in [AadFault::EmptyName, AadFault::Duplicate, AadFault::TooLong] {
-        add(Error::AadPair { name: "tenant".into(), fault }, false);
+        add(errors::aad_pair("tenant".into(), fault), false);
     }
     errors
 }
@@ -322,7 +323,7 @@ fn names_bring_no_control_characters_into_logs() {
                     assert!(allowed);
                     assert_eq!(key.as_bytes()[index], byte);
                 }
-                Error::Header { offset, fault } => {
+                Error::Header { offset, fault, .. } => {
                     assert!(!allowed);
                     let expected = (41 + index, HeaderFault::KeyNameByte(byte));
                     assert_eq!((offset, fault), expected);
@@ -353,9 +354,9 @@ fn refused(envelope: &Envelope<&MemoryKeyring>, message: &[u8], aad: &[u8]) -> U
     let read = envelope.decrypt_reader(message, aad).and_then(|reader| reader.finish());
     match (in_memory, in_place, read.unwrap_err()) {
         (
-            Error::Authentication { part },
-            Error::Authentication { part: second },
-            Error::Authentication { part: third },
+            Error::Authentication { part, .. },
+            Error::Authentication { part: second, .. },
+            Error::Authentication { part: third, .. },
         ) if part == second && part == third => part,
         other => panic!("{other:?}"),
     }
@@ -421,7 +422,7 @@ fn cut_is_unexpected_eof_only_where_it_is_surely_cut() {
         assert!(
             matches!(error, Error::Truncated { .. }) == is_surely_cut
                 && (is_surely_cut
-                    || matches!(error, Error::Authentication { part: Unverified::End { .. } })),
+                    || matches!(error, Error::Authentication { part: Unverified::End { .. }, .. })),
             "cut at {len}: {error}"
         );
     }

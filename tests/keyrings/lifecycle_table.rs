@@ -254,7 +254,7 @@ fn check_use(keyring: &MemoryKeyring, state: VersionState, cell: &str) {
     };
     assert_eq!(freshness, Freshness::Refused(refusal), "{cell}");
     for error in [opened.unwrap_err(), rewrapped.unwrap_err()] {
-        let Error::Refused { key, version, refusal: reported } = error else {
+        let Error::Refused { key, version, refusal: reported, .. } = error else {
             panic!("{cell}: {error:?}")
         };
         assert_eq!((&*key, version, reported), ("orders", subject(), refusal), "{cell}");

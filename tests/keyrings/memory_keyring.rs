@@ -154,7 +154,7 @@ fn version_with_other_material_is_no_key() {
     let message = Envelope::new(&original).encrypt(b"payload", ROW).unwrap();
     let envelope = Envelope::new(&restored);
     match envelope.decrypt(&message, ROW).unwrap_err() {
-        Error::NoKey { key, version: reported, slots: 1 } => {
+        Error::NoKey { key, version: reported, slots: 1, .. } => {
             assert_eq!((&*key, reported), ("orders", version(2)));
         }
         other => panic!("{other:?}"),

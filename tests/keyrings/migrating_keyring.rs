@@ -296,7 +296,7 @@ fn sixteen_members_are_the_most() {
         assert_eq!(Envelope::new(&fallback).decrypt(&message, ROW).unwrap(), PLAINTEXT);
     }
     let seventeenth = fallback.with(ring("orders", 17));
-    assert!(matches!(seventeenth, Err(Error::TooManyMembers { most: 16 })));
+    assert!(matches!(seventeenth, Err(Error::TooManyMembers { most: 16, .. })));
 }
 
 /// Seeds 0 to 199: backends that rotate, disable and enable at will, messages of all of them; what

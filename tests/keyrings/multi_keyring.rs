@@ -102,7 +102,7 @@ fn sixteen_members_are_the_most() {
     let last = Envelope::new(ring(&name(15), 16));
     assert_eq!(last.decrypt(&message, ROW).unwrap(), PLAINTEXT);
     let seventeenth = multi.with(ring("one-more", 99));
-    assert!(matches!(seventeenth, Err(Error::TooManyMembers { most: 16 })));
+    assert!(matches!(seventeenth, Err(Error::TooManyMembers { most: 16, .. })));
 }
 
 /// A message of one slot, under a key that no member's script hides.

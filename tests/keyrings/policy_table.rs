@@ -6,6 +6,7 @@ use crate::combine;
 use crate::common::detached::{ReadDetached, WriteDetached};
 
 use combine::{PLAINTEXT, ROW, Scripted, ring, version};
+use envelock::test_access::errors;
 use envelock::{
     CachingKeyring, Envelope, Error, GrantOptions, KeyVersion, Keyring, Lifecycle, MemoryKeyring,
     MigratingKeyring, MultiKeyring, RewrapOptions, SlotFinding, Suite,
@@ -195,10 +196,10 @@ fn readers() -> [(&'static str, Read); 21] {
             match finding {
                 SlotFinding::Opened => Ok(PLAINTEXT.to_vec()),
                 SlotFinding::NotOpened(KeyringError::NotMine) => {
-                    Err(Error::NoKey { key, version, slots: 1 })
+                    Err(errors::no_key(key, version, 1))
                 }
                 SlotFinding::NotOpened(KeyringError::Refused(refusal)) => {
-                    Err(Error::Refused { key, version, refusal: *refusal })
+                    Err(errors::refused(key, version, *refusal))
                 }
                 _ => Err(Error::NoPrimary),
             }
@@ -294,7 +295,7 @@ fn writers() -> [(&'static str, Write); 12] {
 
 fn refused(error: &Error) -> Option<(u32, Refusal)> {
     match error {
-        Error::Refused { key, version, refusal } => {
+        Error::Refused { key, version, refusal, .. } => {
             assert_eq!(key, "orders");
             Some((version.number(), *refusal))
         }
@@ -378,7 +379,7 @@ fn refused_version_lets_no_other_name_be_removed() {
                     assert!(copy.starts_with(removed.header()));
                     assert_eq!(envelope.decrypt(&copy, ROW).unwrap(), PLAINTEXT, "{way}");
                 }
-                ("disabled" | "compromised", Err(Error::LastSlot { key })) => {
+                ("disabled" | "compromised", Err(Error::LastSlot { key, .. })) => {
                     assert!(key == "others" && copy == old, "{way}");
                 }
                 ("down", Err(Error::Backend(_))) => assert_eq!(copy, old, "{way}"),

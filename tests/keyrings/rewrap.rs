@@ -217,7 +217,7 @@ fn larger_slot_takes_reserved_room_or_grows_header() {
                 assert_eq!(message[..len], *grown.header());
                 assert_eq!(inspect(&message).unwrap().padding_len(), reserved - 20);
             }
-            Err(Error::HeaderRoom { needed, available }) => {
+            Err(Error::HeaderRoom { needed, available, .. }) => {
                 assert!(!fits);
                 assert_eq!((needed, available), (25 + 17 + 60, len));
                 // SPEC R-GROW: what was reserved is there again.
@@ -283,7 +283,7 @@ fn rollback_makes_the_newer_version_stale() {
 
 fn still_opens(error: &Error) -> (&str, u32) {
     match error {
-        Error::OldVersionStillOpens { key, version } => (key, version.number()),
+        Error::OldVersionStillOpens { key, version, .. } => (key, version.number()),
         other => panic!("{other:?}"),
     }
 }

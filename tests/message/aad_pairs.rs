@@ -19,7 +19,7 @@ fn bytes<'a>(list: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
 
 fn offset(error: Error) -> usize {
     match error {
-        Error::AadEncoding { offset } => offset,
+        Error::AadEncoding { offset, .. } => offset,
         other => panic!("{other:?}"),
     }
 }
@@ -153,7 +153,7 @@ fn name_is_not_empty_and_not_there_twice() {
     let before = set.clone();
     for (name, fault) in [("", AadFault::EmptyName), ("a", AadFault::Duplicate)] {
         match set.insert(name, b"2").unwrap_err() {
-            Error::AadPair { name: reported, fault: why } => {
+            Error::AadPair { name: reported, fault: why, .. } => {
                 assert_eq!((&*reported, why), (name, fault))
             }
             other => panic!("{other:?}"),

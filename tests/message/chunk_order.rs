@@ -274,16 +274,16 @@ fn impossible_chunks_are_refused_by_index_and_length() {
             let mut sealed = vec![7; len];
             let mut out = vec![0xA5; len.saturating_sub(16)];
             let refused = decryptor.decrypt_into(index, &sealed, &mut out).unwrap_err();
-            assert!(matches!(refused, Chunk { index: i, len: l } if (i, l) == (index, len)));
+            assert!(matches!(refused, Chunk { index: i, len: l, .. } if (i, l) == (index, len)));
             assert!(out.iter().all(|byte| *byte == 0xA5));
             let refused = decryptor.decrypt_in_place(index, &mut sealed).unwrap_err();
-            assert!(matches!(refused, Chunk { index: i, len: l } if (i, l) == (index, len)));
+            assert!(matches!(refused, Chunk { index: i, len: l, .. } if (i, l) == (index, len)));
             assert!(sealed.iter().all(|byte| *byte == 7));
         }
         for (index, len) in [(0, CHUNK + 1), (max, 0), (u64::MAX, 1)] {
             let mut chunk = vec![7; len];
             let refused = encryptor.encrypt_in_place(index, &mut chunk).unwrap_err();
-            assert!(matches!(refused, Chunk { index: i, len: l } if (i, l) == (index, len)));
+            assert!(matches!(refused, Chunk { index: i, len: l, .. } if (i, l) == (index, len)));
             assert!(chunk.iter().all(|byte| *byte == 7));
         }
         encryptor.encrypt_in_place(max - 1, &mut vec![7; CHUNK]).unwrap();

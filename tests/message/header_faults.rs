@@ -66,7 +66,9 @@ fn input_without_magic_is_no_message() {
     let body_alone = [0x9C; 100];
     let error = inspect(&body_alone).unwrap_err();
     let expected = LooksLike::Unknown;
-    assert!(matches!(error, envelock::Error::NotEnvelock { looks_like } if looks_like == expected));
+    assert!(
+        matches!(error, envelock::Error::NotEnvelock { looks_like, .. } if looks_like == expected)
+    );
 }
 
 /// SPEC H-FORMAT

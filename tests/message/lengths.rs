@@ -25,7 +25,7 @@ fn sizes() -> Vec<usize> {
 
 fn buffer_error<T: std::fmt::Debug>(result: Result<T, Error>) -> (usize, usize) {
     match result.unwrap_err() {
-        Error::BufferLength { len, needed } => (len, needed),
+        Error::BufferLength { len, needed, .. } => (len, needed),
         other => panic!("{other:?}"),
     }
 }
@@ -83,7 +83,10 @@ fn body_length_is_one_of_a_plaintext_or_truncated() {
     for (len, expected) in exist.iter().enumerate() {
         match (layout::plaintext_len(len as u64), expected) {
             (Ok(found), Some(expected)) => assert_eq!(found, *expected),
-            (Err(Error::Truncated { part: MessagePart::Body, len: reported, needed }), None) => {
+            (
+                Err(Error::Truncated { part: MessagePart::Body, len: reported, needed, .. }),
+                None,
+            ) => {
                 assert_eq!(reported, len as u64);
                 assert!(needed > reported);
                 layout::plaintext_len(needed).unwrap();
@@ -146,7 +149,7 @@ fn chunk_beyond_the_limits_is_refused_both_ways() {
         }
         for index in [MAX_CHUNKS, MAX_CHUNKS + 1, u64::MAX] {
             let (mut chunk, mut sealed) = ([0x5A; 5], [0x5A; 21]);
-            let wrong = |error: &Error, expected: usize| matches!(error, Error::Chunk { index: reported, len } if (*reported, *len) == (index, expected));
+            let wrong = |error: &Error, expected: usize| matches!(error, Error::Chunk { index: reported, len, .. } if (*reported, *len) == (index, expected));
             assert!(wrong(&encryptor.encrypt_in_place(index, &mut chunk).unwrap_err(), 5));
             assert!(wrong(&encryptor.encrypt_into(index, &chunk, &mut sealed).unwrap_err(), 5));
             assert!(wrong(&decryptor.decrypt_into(index, &sealed, &mut chunk).unwrap_err(), 21));
@@ -208,7 +211,9 @@ fn output_of_another_length_is_refused_and_untouched() {
         for short in [0, 24, 25, header_len - 1] {
             let mut head = vec![0xA5; short];
             let error = envelope.encrypt_detached_into(&plaintext, aad, &mut head, &mut out);
-            let Err(Error::HeaderRoom { needed, available }) = error else { panic!("{error:?}") };
+            let Err(Error::HeaderRoom { needed, available, .. }) = error else {
+                panic!("{error:?}")
+            };
             assert_eq!((needed, available), (header_len, short));
         }
         let mut head = vec![0xA5; header_len + 9];
@@ -300,7 +305,7 @@ fn header_has_at_most_65_535_bytes() {
     let envelope = Envelope::new(&keyring);
     let mut header = vec![0; 65_536];
     let error = envelope.encrypt_detached_into(b"", Aad::none(), &mut header, &mut [0; 72]);
-    assert!(matches!(error, Err(Error::HeaderRoom { needed: 65_536, available: 65_535 })));
+    assert!(matches!(error, Err(Error::HeaderRoom { needed: 65_536, available: 65_535, .. })));
     for len in [usize::MAX, usize::MAX - 200, MAX_PLAINTEXT_LEN as usize + 1] {
         assert!(matches!(envelope.message_len(len), Err(Error::MessageTooLong)));
         assert!(matches!(body_len(len), Err(Error::MessageTooLong)));

@@ -20,7 +20,7 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
 
 fn looks_like(input: &[u8]) -> LooksLike {
     match inspect(input).unwrap_err() {
-        Error::NotEnvelock { looks_like } => looks_like,
+        Error::NotEnvelock { looks_like, .. } => looks_like,
         other => panic!("{other:?}"),
     }
 }
@@ -130,7 +130,7 @@ fn every_operation_says_the_same_of_foreign_input() {
             envelope.needs_rewrap(input).unwrap_err(),
             envelock::plaintext_len(input).unwrap_err(),
         ] {
-            let Error::NotEnvelock { looks_like } = error else { panic!("{error:?}") };
+            let Error::NotEnvelock { looks_like, .. } = error else { panic!("{error:?}") };
             assert_eq!(looks_like, expected);
         }
         assert_eq!(copy, *input);

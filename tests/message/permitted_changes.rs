@@ -117,7 +117,7 @@ fn reader_with_required_slots_sees_changed_ones() {
         let mut stripped = header.clone();
         stripped.slots.remove(index);
         let refused = envelope.verify_slots(&stripped.encode(), &names).unwrap_err();
-        assert!(matches!(&refused, Error::MissingSlot { key } if key == name), "{refused:?}");
+        assert!(matches!(&refused, Error::MissingSlot { key, .. } if key == name), "{refused:?}");
         let mut damaged = header.clone();
         damaged.slots[index].wrapped.fill(0xAA);
         let bytes = damaged.encode();
@@ -131,7 +131,7 @@ fn reader_with_required_slots_sees_changed_ones() {
         assert!(matches!(refused, Error::Authentication { .. }), "{refused:?}");
     }
     let refused = envelope.verify_slots(&message, &["A"]).unwrap_err();
-    assert!(matches!(refused, Error::MissingSlot { key } if key == "A"));
+    assert!(matches!(refused, Error::MissingSlot { key, .. } if key == "A"));
 }
 
 #[test]

@@ -148,11 +148,11 @@ fn outcome(result: Result<&[u8], Error>) -> String {
             };
             format!("{failure}: {}", error.cause())
         }
-        Err(Error::Refused { key, version, refusal }) => {
+        Err(Error::Refused { key, version, refusal, .. }) => {
             format!("key {key} version {version} is refused: {refusal:?}")
         }
         Err(Error::Authentication { .. }) => "authentication".into(),
-        Err(Error::NoKey { key, version, slots }) => {
+        Err(Error::NoKey { key, version, slots, .. }) => {
             format!("no key: {key} version {version} of {slots}")
         }
         Err(other) => panic!("{other:?}"),
@@ -227,7 +227,7 @@ fn missing_version_is_not_replaced_by_the_primary() {
         let mut relabelled = message.clone();
         relabelled[25..29].copy_from_slice(&number.to_be_bytes());
         match envelope.decrypt(&relabelled, Aad::none()).unwrap_err() {
-            Error::Refused { key, version, refusal: Refusal::UnknownVersion } => {
+            Error::Refused { key, version, refusal: Refusal::UnknownVersion, .. } => {
                 assert_eq!((&*key, version.number()), ("orders", number));
             }
             other => panic!("{other:?}"),

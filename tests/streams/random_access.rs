@@ -463,7 +463,7 @@ fn errors_of_source_are_passed_on_and_lose_nothing() {
                 assert!(out[..len] == expected[..size.min(expected.len())]);
                 read += 1;
             }
-            Err(Error::Io { source }) => {
+            Err(Error::Io { source, .. }) => {
                 assert_eq!(source.raw_os_error(), Some(5));
                 assert_clean(&out);
                 failed += 1;

@@ -6,7 +6,8 @@
 
 use crate::readers;
 
-use envelock::{Error, Suite, Unverified, danger};
+use envelock::test_access::errors;
+use envelock::{Suite, Unverified, danger};
 use readers::expect::{Whole, one_shot, text};
 use readers::subject::Subject;
 use readers::table::{BROAD, FINE, Reader};
@@ -138,7 +139,7 @@ fn foreign_chunks_of_one_key_are_refused() {
         let changed = join(&mixed, &chunks, &order);
         for reader in readers_of(mask) {
             let outcome = reader.run(&ours.whole().subject, &changed);
-            let expected = Err(Error::Authentication { part: Unverified::AadOrBodyStart });
+            let expected = Err(errors::authentication(Unverified::AadOrBodyStart));
             assert_eq!((text(&outcome.end), outcome.len()), (text(&expected), 0));
             checked += 1;
         }

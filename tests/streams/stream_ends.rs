@@ -23,7 +23,7 @@ fn end_without_room_is_an_error_while_bytes_remain() {
     assert_eq!(stream.update(&message[taken..], &mut out).unwrap().produced, 0);
     assert_eq!(stream.finish(&mut out).unwrap(), 100);
     let error = stream.finish(&mut []).unwrap_err();
-    assert!(matches!(error, Error::BufferLength { len: 0, needed: 100 }), "{error}");
+    assert!(matches!(error, Error::BufferLength { len: 0, needed: 100, .. }), "{error}");
     assert!(!stream.is_finished());
     assert_eq!(stream.finish(&mut out).unwrap(), 100);
     assert_eq!(stream.finish(&mut []).unwrap(), 0);

@@ -5,6 +5,7 @@
 
 use crate::readers;
 
+use envelock::test_access::errors;
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring,
     format::MessagePart,
@@ -458,7 +459,7 @@ proptest! {
 
 /// Whether `error` only says that a call was given no room for what is left.
 fn no_room(error: &Error, room: usize) -> bool {
-    room == 0 && matches!(error, Error::BufferLength { len: 0, needed: 1.. })
+    room == 0 && matches!(error, Error::BufferLength { len: 0, needed: 1.., .. })
 }
 
 fn one_shot_len(envelope: &Envelope<&MemoryKeyring>, len: usize) -> usize {
@@ -497,11 +498,8 @@ fn writer_that_is_dropped_leaves_a_truncated_message() {
             assert_eq!((body_len - PREFIX) % SEALED, 0, "{pool}");
             let chunks = (body_len - PREFIX) / SEALED;
             assert!(!flush || chunks == len / CHUNK, "{pool}: a flush of {len} kept chunks back");
-            let refused = Error::Truncated {
-                part: MessagePart::Body,
-                len: body_len as u64,
-                needed: body_len as u64 + 16,
-            };
+            let refused =
+                errors::truncated(MessagePart::Body, body_len as u64, body_len as u64 + 16);
             let readers = if len < 2 * CHUNK { &[&BROAD[..], &FINE].concat()[..] } else { &BROAD };
             for reader in readers {
                 let outcome = reader.run(&Subject::Whole(&serial, AAD.as_bytes()), &left);

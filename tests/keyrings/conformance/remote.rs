@@ -276,7 +276,7 @@ impl Keyring for Remote {
         rng: &mut KeyringRng<'_>,
     ) -> Answer {
         if name.as_str() != self.name && !self.is(Mistake::WrapsUnderAnyName) {
-            return Err(KeyringError::UnknownKey { key: name.as_str().into() });
+            return Err(KeyringError::unknown_key(name.as_str()));
         }
         let other = SlotLabel { name: KeyName::new("remote/other").unwrap(), ..self.label(1) };
         if self.is(Mistake::WrapsUnderAnother) {

@@ -165,7 +165,7 @@ fn wrong_lengths_of_a_primary_cost_room_and_no_data() {
     for (len, available) in [(Some(71), 118), (None, 47), (Some(0), 47)] {
         keyring.primary = Some(visits(len));
         let error = Envelope::new(&keyring).encrypt(b"payload", Aad::none()).unwrap_err();
-        let Error::HeaderRoom { needed: 119, available: there } = error else {
+        let Error::HeaderRoom { needed: 119, available: there, .. } = error else {
             panic!("{error:?}")
         };
         assert_eq!(there, available);

@@ -30,11 +30,7 @@ fn failover(members: &[Member]) -> FailoverKeyring {
 /// Every result of a wrap that failed.
 fn failures() -> Vec<(KeyringError, bool)> {
     let source = || io::Error::other("no route");
-    let limit = KeyringError::WrapLimit {
-        key: "near".into(),
-        version: envelock::KeyVersion::FIRST,
-        limit: 1,
-    };
+    let limit = KeyringError::wrap_limit("near", envelock::KeyVersion::FIRST, 1);
     vec![
         (KeyringError::unavailable(source()), true),
         (KeyringError::broken(source()), true),
@@ -43,7 +39,7 @@ fn failures() -> Vec<(KeyringError, bool)> {
         (KeyringError::denied(source()), false),
         (KeyringError::NoPrimary, false),
         (KeyringError::Refused(Refusal::Disabled), false),
-        (KeyringError::UnknownKey { key: "near".into() }, false),
+        (KeyringError::unknown_key("near"), false),
         (limit, false),
         (KeyringError::NotMine, false),
         (KeyringError::Authentication, false),
@@ -195,7 +191,7 @@ fn wrap_that_is_refused_names_the_version() {
     members[1].always(Method::Wrap, Fault::Error(KeyringError::Refused(Refusal::Disabled)));
     let both = MultiKeyring::new(members[0].clone()).with(members[1].clone()).unwrap();
     let error = Envelope::new(both).encrypt(PLAINTEXT, ROW).unwrap_err();
-    let Error::Refused { key, version, refusal } = &error else { panic!("{error:?}") };
+    let Error::Refused { key, version, refusal, .. } = &error else { panic!("{error:?}") };
     let first = envelock::KeyVersion::FIRST;
     assert_eq!((key.as_str(), *version, *refusal), ("backup", first, Refusal::Disabled));
 }

@@ -19,7 +19,7 @@ fn freshness(keyring: &dyn Keyring, message: &[u8]) -> Freshness {
 }
 
 fn is_excluded(error: &Error, name: &str, number: u32) -> bool {
-    matches!(error, Error::Refused { key, version, refusal: Refusal::Excluded }
+    matches!(error, Error::Refused { key, version, refusal: Refusal::Excluded, .. }
         if key == name && version.number() == number)
 }
 

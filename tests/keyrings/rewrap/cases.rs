@@ -330,7 +330,7 @@ fn version_is_retired_by_an_alias_as_by_its_name() {
     set("b");
     let (outcome, _) =
         scene.rewrap(&scene.header("a1 stale"), USUAL.retiring("current", version(1)));
-    assert!(matches!(outcome, Err(Error::MissingSlot { key }) if key == "current"));
+    assert!(matches!(outcome, Err(Error::MissingSlot { key, .. }) if key == "current"));
 }
 
 /// A name that is misspelt is no slot's, nor is an alias that there is not.
@@ -342,7 +342,7 @@ fn name_that_no_slot_has_is_not_retired() {
             let header = scene.header(before);
             let (outcome, _) = scene.rewrap(&header, USUAL.retiring(name, version(1)));
             assert!(
-                matches!(&outcome, Err(Error::MissingSlot { key }) if key == name),
+                matches!(&outcome, Err(Error::MissingSlot { key, .. }) if key == name),
                 "{before} {name}: {outcome:?}"
             );
         }
@@ -429,7 +429,7 @@ fn refused_new_version_is_reported_by_its_name() {
     let message = Envelope::new(&keyring).encrypt(b"payload", ROW).unwrap();
     keyring.0.rotate().unwrap();
     let error = super::rewrap(&keyring, &message, USUAL).unwrap_err();
-    let Error::Refused { key, version, refusal: Refusal::Disabled } = error else {
+    let Error::Refused { key, version, refusal: Refusal::Disabled, .. } = error else {
         panic!("{error:?}");
     };
     assert_eq!((&*key, version.number()), ("orders", 2));
@@ -476,7 +476,7 @@ fn room_for_several_slots_is_reported_at_once() {
         let mut header = vec![0; available];
         let error =
             envelope.encrypt_detached_into(b"payload", ROW, &mut header, &mut body).unwrap_err();
-        let Error::HeaderRoom { needed: reported, available: there } = error else {
+        let Error::HeaderRoom { needed: reported, available: there, .. } = error else {
             panic!("{error:?}");
         };
         assert_eq!((reported, there), (needed, available));

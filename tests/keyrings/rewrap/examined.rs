@@ -109,12 +109,12 @@ fn slot_of_each_name_is_demanded_by_opening_it() {
     }
     for name in ["b", "A", "", "aa"] {
         let error = verify("a2, x", &["a", name, "x"]).unwrap_err();
-        assert!(matches!(error, Error::MissingSlot { key } if key == name));
+        assert!(matches!(error, Error::MissingSlot { key, .. } if key == name));
     }
     // The name of a slot that is there, and another keyring's: not the header's first.
     let error = verify("a2, e2, x", &["a", "e", "c"]).unwrap_err();
     assert!(
-        matches!(&error, Error::NoKey { key, version, slots: 3 } if key == "e" && version.number() == 2),
+        matches!(&error, Error::NoKey { key, version, slots: 3, .. } if key == "e" && version.number() == 2),
         "{error:?}"
     );
     let error = verify("a2, b9, b1 damaged", &["a", "b"]).unwrap_err();

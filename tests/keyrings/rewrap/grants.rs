@@ -34,7 +34,7 @@ fn add<K: Keyring, T: Keyring + ?Sized>(
             assert_eq!(added.is_changed(), is_changed);
             assert_eq!(copy[len..], message[len..], "SPEC R-CORE");
         }
-        (Ok(added), Err(Error::HeaderRoom { needed, available })) => {
+        (Ok(added), Err(Error::HeaderRoom { needed, available, .. })) => {
             let header = inspect(added.header()).unwrap();
             assert_eq!((needed, available), (header.len() - header.padding_len(), len));
             assert!(needed > available);
@@ -149,7 +149,9 @@ fn every_worked_case_of_removing_is_so() {
                 assert_eq!(removed.len(), header.len());
                 assert!(opens(&scene.keyring, &removed, &scene.message), "{before}");
             }
-            Err(Error::LastSlot { key } | Error::MissingSlot { key }) => assert_eq!(key, "b"),
+            Err(Error::LastSlot { key, .. } | Error::MissingSlot { key, .. }) => {
+                assert_eq!(key, "b")
+            }
             Err(other) => panic!("{before}: {other:?}"),
         }
     }
@@ -175,7 +177,7 @@ fn message_moves_to_a_key_of_another_name() {
         let both = add(&old, &message, &new, GRANT).unwrap().into_header();
         // The old keyring alone knows of no other slot that opens.
         let error = remove(&old, &both, "eu-1").unwrap_err();
-        assert!(matches!(error, Error::LastSlot { key } if key == "eu-1"));
+        assert!(matches!(error, Error::LastSlot { key, .. } if key == "eu-1"));
         let moved = remove(&new, &both, "eu-1").unwrap();
         assert!(opens(&new, &moved, &message) && !opens(&old, &moved, &message));
         assert_eq!(moved[25..37], envelock::keyring::primary_index_bytes(&new).unwrap());
@@ -191,7 +193,7 @@ fn compromised_version_opens_only_if_named() {
     let named = |name, number| GRANT.from_compromised(name, version(number));
     for options in [GRANT, named("a", 1), named("b", 4), GRANT.trusting_wrap()] {
         let error = add(&scene.keyring, &header, &scene.escrow, options).unwrap_err();
-        let Error::Refused { key, version, refusal: Refusal::Compromised } = error else {
+        let Error::Refused { key, version, refusal: Refusal::Compromised, .. } = error else {
             panic!("{error:?}");
         };
         assert_eq!((&*key, version.number()), ("a", 4));
@@ -301,7 +303,7 @@ fn large_slots_are_added_as_far_as_a_header_goes() {
                 assert_eq!(added.header().len(), needed);
                 assert!(opens(&to, added.header(), &message));
             }
-            Err(Error::HeaderRoom { needed: reported, available: 65_535 }) => {
+            Err(Error::HeaderRoom { needed: reported, available: 65_535, .. }) => {
                 assert!(!fits && reported == needed, "{reported} {needed}");
             }
             Err(other) => panic!("{other:?}"),
@@ -428,7 +430,7 @@ fn name_that_no_slot_has_is_not_removed() {
     let header = scene.padded("a2, b2, x", 0);
     for name in ["B", "", "bb", "b ", "current"] {
         let error = remove(&scene.keyring, &header, name).unwrap_err();
-        assert!(matches!(error, Error::MissingSlot { key } if key == name));
+        assert!(matches!(error, Error::MissingSlot { key, .. } if key == name));
     }
     assert_eq!(slots_of(&remove(&scene.keyring, &header, "x").unwrap()).len(), 2);
 }

@@ -3,6 +3,7 @@
 use super::compose::{compose, keyring, slots_by_version, slots_of};
 use super::{ROW, USUAL, rewrap, version, versions_of};
 use crate::common::detached::ReadDetached;
+use envelock::test_access::errors;
 use envelock::{
     DataKey, Envelope, Error, FailoverKeyring, KeyName, Keyring, Lifecycle, MemoryKeyring,
     MigratingKeyring, MultiKeyring, OpenedKey, RewrapReport, SlotLabel, SlotOutcome, Suite,
@@ -123,7 +124,7 @@ fn rewrap_by_key_of_another_message_is_refused() {
     let key = envelope.open(&one).unwrap();
     let (opened, found) = (key.data_key_id(), inspect(&other).unwrap().data_key_id());
     assert_ne!(opened, found);
-    let expected = format!("{:?}", Error::OtherMessage { opened, found });
+    let expected = format!("{:?}", errors::other_message(opened, found));
     let refused = rewrap(&keyring, &other, USUAL.opened(&key)).unwrap_err();
     assert_eq!(format!("{refused:?}"), expected);
     let refused = rewrap(&keyring, &other, USUAL.trusting_backend().opened(&key)).unwrap_err();

@@ -3,6 +3,7 @@
 use super::subject::Subject;
 use super::table::Reader;
 use super::{CHUNK, SEALED};
+use envelock::test_access::errors;
 use envelock::{Error, Unverified};
 
 /// A message, and where its first chunk stands in the bytes.
@@ -73,7 +74,7 @@ impl Whole<'_> {
         let (good, bad_full) = self.good_chunks(changed);
         let expected = match refused {
             Err(Error::Truncated { .. }) if bad_full && !reader.knows_len() => {
-                Err(Error::Authentication { part: Unverified::Chunk { index: good as u64 } })
+                Err(errors::authentication(Unverified::Chunk { index: good as u64 }))
             }
             other => other.clone(),
         };
@@ -81,9 +82,10 @@ impl Whole<'_> {
         match (&outcome.end, &expected) {
             // Parts are read in any order: any chunk that is not the message's may come first.
             (
-                Err(Error::Authentication { part }),
+                Err(Error::Authentication { part, .. }),
                 Err(Error::Authentication {
                     part: Unverified::Chunk { .. } | Unverified::End { .. },
+                    ..
                 }),
             ) if reader.knows_len() && !reader.is_whole() => {
                 assert!(self.is_not_there(*part, changed), "{}: {part:?}", label());

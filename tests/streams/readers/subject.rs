@@ -5,6 +5,7 @@ use super::PREFIX;
 use crate::detached::ReadDetached;
 use crate::detached::Whole;
 use envelock::danger;
+use envelock::test_access::errors;
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring, OpenedKey, Suite,
     stream::{DecryptReader, MessageStart, RangeDecryptor, RangeReader, ReadAt, StreamDecryptor},
@@ -88,7 +89,7 @@ impl<'a> Subject<'a> {
     fn raw_prefix<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8; PREFIX], Error> {
         let (len, needed) = (bytes.len() as u64, 72);
         let part = envelock::format::MessagePart::Body;
-        bytes.first_chunk().ok_or(Error::Truncated { part, len, needed })
+        bytes.first_chunk().ok_or(errors::truncated(part, len, needed))
     }
 
     /// A push decryptor, and how many of the bytes stand before its first chunk. The start is fed

@@ -167,7 +167,7 @@ fn check(around: fn(Arc<MemoryKeyring>) -> Arc<dyn Keyring>) {
                     assert!(opened == [7; LEN], "{way}, change {number}");
                 }
                 (Err(error), Some(expected)) => {
-                    let Error::StreamRefused { key, version, refusal } = &error else {
+                    let Error::StreamRefused { key, version, refusal, .. } = &error else {
                         panic!("{way}, change {number}: {error:?}");
                     };
                     let reported = (key.as_str(), version.number(), refusal);

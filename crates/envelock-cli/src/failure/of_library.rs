@@ -37,8 +37,8 @@ pub fn exit_and_next(error: &Error) -> (Exit, String) {
             Exit::CouldNotRun,
             "name the keyring of that key by `-k`: `envelock inspect FILE` lists the keys of a message",
         ),
-        Error::Refused { key, version, refusal }
-        | Error::StreamRefused { key, version, refusal } => {
+        Error::Refused { key, version, refusal, .. }
+        | Error::StreamRefused { key, version, refusal, .. } => {
             return (Exit::Refused, refused(&format!("{key}:{version}"), *refusal));
         }
         Error::LastSlot { .. } => {
@@ -66,7 +66,7 @@ pub fn exit_and_next(error: &Error) -> (Exit, String) {
 /// Reports whether a disk or a quota is full: the library takes that for temporary, but a person makes room.
 fn is_storage_full(error: &Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(match error {
-        Error::Io { source } => source,
+        Error::Io { source, .. } => source,
         _ => error,
     });
     while let Some(error) = cause {
