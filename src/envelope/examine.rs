@@ -132,7 +132,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     /// both.verify_slots(&message, &["orders", "escrow"])?;
     /// let message = Envelope::new(&orders).encrypt(b"payload", Aad::none())?;
     /// let missing = both.verify_slots(&message, &["orders", "escrow"]);
-    /// assert!(matches!(missing, Err(Error::MissingSlot { key }) if key == "escrow"));
+    /// assert!(matches!(missing, Err(Error::MissingSlot { key, .. }) if key == "escrow"));
     /// # Ok(())
     /// # }
     /// # #[cfg(not(feature = "std"))] fn main() {}

@@ -168,7 +168,7 @@ fn error_of_reader_makes_no_file_and_replaces_none() {
                 made.decrypt(Halting::failing(&made.message, fails_at, kind), options),
             ];
             for error in errors.map(Result::unwrap_err) {
-                let Error::Io { source } = error else { panic!("{fails_at}: {error:?}") };
+                let Error::Io { source, .. } = error else { panic!("{fails_at}: {error:?}") };
                 assert_eq!((source.kind(), source.to_string()), (kind, "the peer".into()));
             }
             if options == NewFileOptions::new() {
