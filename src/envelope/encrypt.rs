@@ -27,8 +27,12 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPrimary`], [`Error::Backend`], [`Error::Randomness`], [`Error::Slot`] from
-    /// the keyring; [`Error::MessageTooLong`]; [`Error::HeaderRoom`] beyond 65,535 bytes.
+    /// - [`Error::WrapLimit`]: the primary version has wrapped as many data keys as it may; rotate.
+    /// - [`Error::NoPrimary`], [`Error::Refused`], [`Error::Lifecycle`] for an unknown or unselected key:
+    ///   the keyring has nothing to wrap with.
+    /// - [`Error::Backend`], [`Error::Randomness`]: the back end or the generator failed.
+    /// - [`Error::Slot`]: the keyring offered a slot that a header cannot have.
+    /// - [`Error::MessageTooLong`]; [`Error::HeaderRoom`] beyond 65,535 bytes of header.
     pub fn encrypt(&self, plaintext: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
         retry_once(|| {
             let header_len = self.header_len()?;

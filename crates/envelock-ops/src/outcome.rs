@@ -13,7 +13,7 @@ pub enum Outcome {
     Changed,
     /// Nothing was due.
     Current,
-    /// It is none of the job's items.
+    /// It does not belong to the job.
     Excluded(Exclusion),
     /// Another writer changed it in each attempt. A later run finds what that writer left.
     Conflict,
@@ -23,7 +23,7 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// Why an item is none of the job's.
+/// Why an item does not belong to the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Exclusion {

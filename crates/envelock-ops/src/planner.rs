@@ -107,7 +107,7 @@ pub fn advise(cause: &Cause, header: &Header<'_>, body_written: Option<u64>) -> 
         }
         Cause::DataKeyLeaked => (
             Need::Reencrypt,
-            "whoever has the data key opens the body whatever the header says, and a rewrap keeps the data key",
+            "the data key opens the body under any header, and a rewrap keeps the data key",
         ),
         Cause::SuiteDeprecated { suite } if header.suite().id() == *suite => {
             (Need::Reencrypt, "the suite is that of the body, which a rewrap does not touch")
@@ -122,8 +122,8 @@ pub fn advise(cause: &Cause, header: &Header<'_>, body_written: Option<u64>) -> 
     Advice { need, why }
 }
 
-/// The radius of a leak is not what is under the version now: a rewrap keeps the data key, so an old header opens the
-/// message for ever.
+/// The radius of a leak is not what is under the version now: a rewrap keeps the data key, so an old header still
+/// opens the message.
 fn leaked(
     is_under: bool,
     retired: Option<u64>,
