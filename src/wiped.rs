@@ -3,6 +3,9 @@
 use alloc::vec::Vec;
 use core::ops::{Deref, DerefMut};
 
+/// Machines without a system have stacks of a few KiB.
+const HAS_SYSTEM: bool = !cfg!(target_os = "none");
+
 /// A byte buffer that wipes its whole capacity on drop.
 ///
 /// The wipe is a fill: `Zeroize` writes byte by byte, which takes a tenth of the time of a stream of
@@ -78,10 +81,17 @@ impl Drop for WipedBuffer {
 
 /// Overwrites the stack below the caller, which earlier calls used: a record that is moved later
 /// carries the bytes of its absent parts along, and no piece of a key with them.
-#[inline(never)]
 pub(crate) fn clear_stack() {
-    // Machines without a system have stacks of a few KiB.
-    const WORDS: usize = if cfg!(target_os = "none") { 128 } else { 2048 };
+    clear::<{ if HAS_SYSTEM { 2048 } else { 128 } }>();
+}
+
+/// Overwrites the stack below the caller as deep as the ciphers of a wrap reach, which is 3 KiB.
+pub(crate) fn clear_stack_of_wrap() {
+    clear::<{ if HAS_SYSTEM { 512 } else { 128 } }>();
+}
+
+#[inline(never)]
+fn clear<const WORDS: usize>() {
     // One fill: `Zeroize` writes an array word by word, with a barrier after each.
     let mut below = [0_u64; WORDS];
     // A local that can have been written is on the stack, and nowhere else.

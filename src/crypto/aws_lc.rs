@@ -33,9 +33,13 @@ impl AwsLc {
     }
 }
 
-/// Sets up AES-256-GCM. Fails where AWS-LC gets no memory.
-pub(super) fn set_up_aes_256_gcm(key: &[u8; 32]) -> Result<AwsLc, CryptoError> {
-    AwsLc::set_up(AeadAlgorithm::Aes256Gcm, key)
+/// Sets up AES-256-GCM for one call of `run`. Fails where AWS-LC gets no memory.
+pub(super) fn with_aes_256_gcm<T>(
+    key: &[u8; 32],
+    _: &Nonce,
+    run: impl FnOnce(&dyn Aead) -> Result<T, CryptoError>,
+) -> Result<T, CryptoError> {
+    run(&AwsLc::set_up(AeadAlgorithm::Aes256Gcm, key)?)
 }
 
 /// AES-256 alone, with its key set up to encrypt.

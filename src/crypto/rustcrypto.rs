@@ -1,14 +1,17 @@
 //! The provider that is always there: RustCrypto's `aes-gcm` and `chacha20poly1305`.
 
+#[cfg(not(feature = "aws-lc-rs"))]
+mod wrap;
+
 use super::CryptoError;
 use super::aead::{Aead, Nonce, Tag};
-#[cfg(not(feature = "aws-lc-rs"))]
-use aes::cipher::BlockCipherEncrypt;
 use aes_gcm::AesGcm;
 use aes_gcm::aead::consts::{U12, U16};
 use aes_gcm::aead::{AeadCore, AeadInOut, KeyInit, inout::InOutBuf};
 
 pub(super) use chacha20poly1305::ChaCha20Poly1305;
+#[cfg(not(feature = "aws-lc-rs"))]
+pub(super) use wrap::{Aes256, with_aes_256_gcm};
 
 // GCM decrypts with AES's encryption alone. Without the schedule of the other direction a cipher has half the
 // size, which counts wherever it is moved.
@@ -19,27 +22,6 @@ pub(super) type Aes256Gcm = AesGcm<aes::Aes256Enc, U12>;
 #[inline]
 pub(super) fn set_up<C: KeyInit>(key: &[u8]) -> Result<C, CryptoError> {
     C::new_from_slice(key).map_err(|_| CryptoError)
-}
-
-/// Sets up AES-256-GCM.
-#[cfg(not(feature = "aws-lc-rs"))]
-pub(super) fn set_up_aes_256_gcm(key: &[u8; 32]) -> Result<Aes256Gcm, CryptoError> {
-    Ok(Aes256Gcm::new(key.into()))
-}
-
-/// AES-256 alone, with its key set up to encrypt.
-#[cfg(not(feature = "aws-lc-rs"))]
-pub(super) struct Aes256(aes::Aes256Enc);
-
-#[cfg(not(feature = "aws-lc-rs"))]
-impl Aes256 {
-    pub(super) fn new(key: &[u8; 32]) -> Self {
-        Aes256(aes::Aes256Enc::new(key.into()))
-    }
-
-    pub(super) fn encrypt_blocks(&self, blocks: &mut [[u8; 16]]) {
-        self.0.encrypt_blocks(aes::Block::cast_slice_from_core_mut(blocks));
-    }
 }
 
 impl<C> Aead for C

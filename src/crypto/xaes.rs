@@ -8,9 +8,9 @@ use zeroize::{Zeroize, Zeroizing};
 // AWS-LC's where it is compiled in, both or none: RustCrypto's AES leaves round keys on the stack, where its
 // next key overwrites them. Of the others RustCrypto's AES-GCM is the fastest for a new key and 32 bytes.
 #[cfg(feature = "aws-lc-rs")]
-use super::aws_lc::{Aes256, set_up_aes_256_gcm};
+use super::aws_lc::{Aes256, with_aes_256_gcm};
 #[cfg(not(feature = "aws-lc-rs"))]
-use super::rustcrypto::{Aes256, set_up_aes_256_gcm};
+use super::rustcrypto::{Aes256, with_aes_256_gcm};
 
 /// Length of the nonce, in bytes.
 pub(crate) const NONCE_LEN: usize = 24;
@@ -55,8 +55,7 @@ impl Xaes {
             }
         }
         self.aes.encrypt_blocks(blocks);
-        // By reference: a move would copy a key schedule.
-        run(&set_up_aes_256_gcm(&key)?, second)
+        with_aes_256_gcm(&key, second, |cipher| run(cipher, second))
     }
 
     /// Encrypts `plaintext` into `ciphertext`, both of one length, and returns the tag.

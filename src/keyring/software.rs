@@ -125,8 +125,8 @@ fn encrypt(
     let (ciphertext, tag) = rest.split_last_chunk_mut().ok_or_else(no_room)?;
     rng.try_fill_bytes(nonce)?;
     let made = cipher.encrypt(nonce, aad, key, ciphertext);
-    // The cipher of one wrap is built by moves of its key schedule, which stay on the stack.
-    crate::wiped::clear_stack();
+    // AES copies round keys to the stack at each call.
+    crate::wiped::clear_stack_of_wrap();
     *tag = made.map_err(|_| no_room())?;
     Ok(())
 }
@@ -141,6 +141,6 @@ fn decrypt(
     let (ciphertext, tag) = rest.split_last_chunk().ok_or(CryptoError)?;
     let space = data_key.space(ciphertext.len()).ok_or(CryptoError)?;
     let opened = cipher.decrypt(nonce, &context.wrap_aad(&slot.label), ciphertext, space, tag);
-    crate::wiped::clear_stack();
+    crate::wiped::clear_stack_of_wrap();
     opened
 }
