@@ -211,10 +211,10 @@ pub trait Keyring: Send + Sync {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        let mut data_key = DataKey::empty();
-        self.unwrap(slot, context, &mut data_key)?;
-        context.verify(&data_key)?;
-        self.wrap_under(slot.label.name, &data_key, context, slots, rng)
+        let mut own = DataKey::empty();
+        let data_key = slots.take_kept(context).unwrap_or(&mut own);
+        unwrap_verified(self, slot, context, data_key)?;
+        self.wrap_under(slot.label.name, data_key, context, slots, rng)
     }
 
     /// Returns from its label alone whether `slot` belongs to this keyring, and is under the primary.

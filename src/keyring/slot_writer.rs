@@ -5,7 +5,8 @@
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
-use super::KeyringError;
+use super::{KeyringError, WrapContext};
+use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{
     ImmutableCore, KeyName, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, Slot, SlotFault, SlotLabel, Slots,
@@ -23,6 +24,13 @@ pub struct SlotWriter<'a> {
     suite: Suite,
     only: Option<KeyName<'a>>,
     first_of: Option<FirstOf<'a>>,
+    rewrapped: Option<Rewrapped<'a>>,
+}
+
+/// Where a rewrap leaves the data key that it has verified.
+struct Rewrapped<'a> {
+    core: &'a ImmutableCore,
+    data_key: &'a mut DataKey,
 }
 
 /// The filter of [`SlotWriter::first_of`].
@@ -38,7 +46,18 @@ struct FirstOf<'a> {
 impl<'a> SlotWriter<'a> {
     /// Returns a writer into `room` for data keys of `suite`. `only` restricts the key name.
     pub(crate) fn new(room: &'a mut [u8], suite: Suite, only: Option<KeyName<'a>>) -> Self {
-        SlotWriter { room, used: 0, count: 0, suite, only, first_of: None }
+        SlotWriter { room, used: 0, count: 0, suite, only, first_of: None, rewrapped: None }
+    }
+
+    /// Has a rewrap of a slot of `core` leave its data key in `data_key`, once it is verified.
+    pub(crate) fn keeping(self, core: &'a ImmutableCore, data_key: &'a mut DataKey) -> Self {
+        SlotWriter { rewrapped: Some(Rewrapped { core, data_key }), ..self }
+    }
+
+    /// Returns where a rewrap in `context` leaves its data key: nowhere if that is another message's.
+    pub(crate) fn take_kept(&mut self, context: &WrapContext<'_>) -> Option<&'a mut DataKey> {
+        let kept = self.rewrapped.take_if(|kept| kept.core.as_bytes() == context.core_bytes());
+        kept.map(|kept| kept.data_key)
     }
 
     /// Adds a slot: one wrapped key under one master key version.
@@ -122,6 +141,10 @@ impl<'a> SlotWriter<'a> {
             suite: self.suite,
             only: self.only,
             first_of: self.first_of,
+            rewrapped: self
+                .rewrapped
+                .as_mut()
+                .map(|kept| Rewrapped { core: kept.core, data_key: &mut *kept.data_key }),
         }
     }
 
@@ -217,4 +240,22 @@ fn fill_header(
         other => Error::from_wrap(other),
     })?;
     write_fixed(out, core, header_len, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::DataKeyId;
+
+    /// A keyring can call a rewrap with the context of another message.
+    #[test]
+    fn data_key_of_another_message_is_not_kept() {
+        let core = |id| ImmutableCore::from_parts(Suite::Cobblestone256, DataKeyId([id; 16]));
+        let (own, other) = (core(1), core(2));
+        let mut data_key = DataKey::empty();
+        let mut slots = SlotWriter::new(&mut [], own.suite(), None).keeping(&own, &mut data_key);
+        assert!(slots.take_kept(&WrapContext::new(&other)).is_none());
+        assert!(slots.take_kept(&WrapContext::new(&own)).is_some());
+        assert!(slots.take_kept(&WrapContext::new(&own)).is_none());
+    }
 }

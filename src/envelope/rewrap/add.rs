@@ -44,7 +44,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
             }
             changes += 1;
             if !self.options.trust_wrap {
-                let silence = prove_slot(self.to, self.old, &new)?;
+                let silence = prove_slot(self.to, self.old, &new, &DataKey::empty())?;
                 silence.map_or(Ok(()), |error| Err(Error::from_wrap(error)))?;
             }
         }

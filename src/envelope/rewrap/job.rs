@@ -3,6 +3,7 @@
 use super::report::{RewrapReport, SlotOutcome};
 use super::write::NewHeader;
 use super::{RewrapOptions, prove_slot, refused_primary, verify_slot};
+use crate::crypto::secret::DataKey;
 use crate::envelope::decrypt::SlotFailures;
 use crate::envelope::opened::Opened;
 use crate::envelope::scratch::NewSlots;
@@ -200,7 +201,8 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         progress: &mut SlotProgress<'_>,
         pool: &mut RandomPool<'_>,
     ) -> Result<(), Error> {
-        let new = match self.wrap_again(slot, &mut progress.new, pool) {
+        let mut data_key = DataKey::empty();
+        let new = match self.wrap_again(slot, &mut progress.new, &mut data_key, pool) {
             Ok(new) => new,
             // The old version opens, so the primary may not wrap (SPEC R-FAIL).
             Err(KeyringError::Refused(refusal))
@@ -235,7 +237,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
             return Ok(());
         }
         // A later rewrap can prove the new slot. The old one stays until then.
-        if let Some(outcome) = self.prove(&made)? {
+        if let Some(outcome) = self.prove(&made, &data_key)? {
             progress.decide(index, outcome);
             return Ok(());
         }
@@ -248,26 +250,28 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
     }
 
     /// Returns the outcome of the old slot if the backend does not decide whether the new one opens.
-    fn prove(&self, new: &Slot<'_>) -> Result<Option<SlotOutcome>, Error> {
+    fn prove(&self, new: &Slot<'_>, verified: &DataKey) -> Result<Option<SlotOutcome>, Error> {
         if self.options.trust_backend {
             return Ok(None);
         }
-        let undecided = prove_slot(self.keyring, self.old, new)?;
+        let undecided = prove_slot(self.keyring, self.old, new, verified)?;
         undecided.map(SlotOutcome::of_failure).transpose().map_err(Error::from_wrap)
     }
 
-    /// Writes one slot with the keyring, and returns its start.
+    /// Writes one slot with the keyring, and returns its start. `data_key` gets the data key if the keyring
+    /// unwraps it here.
     fn wrap_again(
         &self,
         slot: &Slot<'_>,
         new: &mut NewSlots,
+        data_key: &mut DataKey,
         pool: &mut RandomPool<'_>,
     ) -> Result<usize, KeyringError> {
-        match self.rewrap_into(slot, new.room(), pool) {
+        match self.rewrap_into(slot, new.room(), data_key, pool) {
             // SPEC H-BOUND: the length is a claim of the keyring.
             Err(KeyringError::Slot(SlotFault::Room { needed, .. })) if needed <= MAX_HEADER_LEN => {
                 new.grow(needed);
-                self.rewrap_into(slot, new.room(), pool)?;
+                self.rewrap_into(slot, new.room(), data_key, pool)?;
             }
             other => other?,
         }
@@ -278,11 +282,13 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         &self,
         slot: &Slot<'_>,
         room: &mut [u8],
+        data_key: &mut DataKey,
         pool: &mut RandomPool<'_>,
     ) -> Result<(), KeyringError> {
         let context = WrapContext::new(self.old.core());
         // SPEC R-NAME: no other name is accepted.
-        let mut writer = SlotWriter::new(room, self.old.suite(), Some(slot.label.name));
+        let mut writer = SlotWriter::new(room, self.old.suite(), Some(slot.label.name))
+            .keeping(self.old.core(), data_key);
         let mut wrapped = Err(KeyringError::NotMine);
         if let Some(key) = self.opened_from(slot) {
             let (name, context) = (slot.label.name, context.replacing(slot.label));

@@ -12,6 +12,7 @@ pub use report::{RewrapReport, SlotOutcome};
 
 use super::decrypt::SlotFailures;
 use super::{Envelope, OpenedKey};
+use crate::crypto::compare;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Header, KeyVersion, MAX_SLOTS, Slot, SlotFault, SlotLabel};
@@ -288,12 +289,24 @@ pub(super) fn verify_slot<K: Keyring + ?Sized>(
 
 /// Unwraps a new slot of a header as proof that it opens (SPEC R-PROOF, G-PROOF). Returns the error of a
 /// backend that did not decide this.
+///
+/// `verified` is empty, or the data key of the header, whose check is not computed again then.
 fn prove_slot<K: Keyring + ?Sized>(
     keyring: &K,
     header: &Header<'_>,
     new: &Slot<'_>,
+    verified: &DataKey,
 ) -> Result<Option<KeyringError>, Error> {
-    match verify_slot(keyring, &WrapContext::proving(header.core()), new) {
+    let context = WrapContext::proving(header.core());
+    let mut data_key = DataKey::empty();
+    let proof = match verified.is_empty() {
+        true => unwrap_verified(keyring, new, &context, &mut data_key),
+        false => keyring.unwrap(new, &context, &mut data_key).and_then(|()| {
+            let is_same = compare::equal(data_key.expose(), verified.expose());
+            if is_same { Ok(()) } else { Err(KeyringError::Authentication) }
+        }),
+    };
+    match proof {
         Ok(()) => Ok(None),
         Err(KeyringError::NotMine | KeyringError::Authentication) => {
             Err(Error::Slot(SlotFault::Unproven))
