@@ -112,10 +112,9 @@ pub fn of_halt(halt: &Halt) -> (Exit, &'static str) {
         Halt::Target(_) => (Exit::Refused, "plan a new job for what is primary now, or "),
         Halt::FailureRate { .. } => (Exit::Halted, "read the list of failures, then "),
         Halt::Stage(_) => (Exit::Halted, "find out why; to release the stage, add `--release` to "),
-        Halt::Budget(_) => (Exit::Halted, "raise it by `--set budget=N`, or go on by "),
         Halt::Keyring(_) => (Exit::CouldNotRun, "repair the keyring, then "),
         Halt::Records(_) => (Exit::CouldNotRun, "make room for the records, then "),
-        Halt::Spend { .. } => (Exit::Halted, "raise it by `--set spend=AMOUNT`, or go on by "),
+        Halt::Budget(_) | Halt::Spend { .. } => (Exit::Halted, "raise it, then "),
         Halt::Gone { .. } | Halt::Missing { .. } => {
             (Exit::Halted, "see that the source is mounted and whole, then ")
         }

@@ -26,7 +26,7 @@ fn first_stage_has_items_of_each_stratum_or_the_part_alone() {
     let (sample, first) = sample_and_first(&bench, &["--canary", "30"]);
     assert!(sample == 0 && (10..60).contains(&first), "{sample} {first}");
     let text = bench.run_to(0, &["job", "plan", "dir:tree", "--failure-limit", "5%"]).stdout;
-    let strata = "the first one has 30 items of each of 7 strata, or all";
+    let strata = "strata in the first: 7, each with 30 items or all";
     assert!(text.contains(strata), "{text}");
     let divided = ["job", "start", "dir:tree", "-d", "parts", "--stages", "1%", "--shard", "0/2"];
     let refused = bench.run_to(2, &[&divided[..], &["--strata", "yes"]].concat());
@@ -60,8 +60,9 @@ fn money_is_limited_by_the_prices_of_a_source() {
     assert!(plan.stdout.contains("limits    spend=0.20"), "{}", plan.stdout);
     let start = ["job", "start", "orders", "--page", "10", "--set", "spend=0.20"];
     let halted = bench.run_to(4, &start);
-    assert!(halted.stderr.contains("`envelock job resume orders.job`"), "{}", halted.stderr);
-    assert!(halted.stderr.contains("--set spend="), "{}", halted.stderr);
+    assert!(halted.stderr.contains("halted: 0.1"), "{}", halted.stderr);
+    let next = "next: `envelock job resume orders.job --set spend=none` lifts it";
+    assert!(halted.stderr.contains(next), "{}", halted.stderr);
     assert!(halted.stdout.contains("cost 0."), "{}", halted.stdout);
     let status = bench.json(0, &["job", "status", "orders.job"]);
     assert!((30..40).contains(&count(&status, "changed")), "{status}");

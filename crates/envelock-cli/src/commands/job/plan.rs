@@ -178,8 +178,8 @@ impl Plan {
         );
         if let (false, Some(strata)) = (sample.is_empty(), &self.survey.report.strata) {
             text += &format!(
-                "\n          the first one has {STRATUM_SAMPLE} items of each of {} strata, or all: by version, suite, \
-                 slots, size and directory",
+                "\n          strata in the first: {}, each with {STRATUM_SAMPLE} items or all; by version, suite, slots, \
+                 size and directory",
                 strata.counts().len()
             );
         }

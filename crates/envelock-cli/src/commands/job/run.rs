@@ -252,6 +252,26 @@ impl Run<'_> {
             End::Stopped(_) => stopped(),
             // A gate that was asked when the signal came.
             End::Halted { why: Halt::Stage(_), .. } if was_stopped => stopped(),
+            // Whatever it may change or spend is counted over all runs: a resume alone halts again.
+            End::Halted { why: why @ (Halt::Budget(_) | Halt::Spend { .. }), .. } => {
+                let (what, limit) = match why {
+                    Halt::Spend { spent } => {
+                        let spent = text_of_sum(spent);
+                        (
+                            format!(
+                                "{spent} was spent, and another item can cost more than `spend`"
+                            ),
+                            "spend",
+                        )
+                    }
+                    why => (crate::failure::chain(&why), "budget"),
+                };
+                let resume = resume.trim_end_matches('`');
+                let next = format!(
+                    "{resume} --set {limit}=none` lifts it, and a number in place of `none` raises it"
+                );
+                Err(Failure::new(Exit::Halted, format!("halted: {what}"), next))
+            }
             End::Halted { why, .. } => {
                 let (exit, first) = of_halt(&why);
                 let what = format!("halted: {}", crate::failure::chain(&why));
