@@ -6,17 +6,15 @@
 
 use crate::commands::money;
 use crate::context::variable;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::keyring_locator::{KeyringLocator, is_name, rebased};
-use crate::output::{printable, shell_word};
+use crate::output::printable;
 use crate::small_file;
 use crate::source_locator::SourceLocator;
 use envelock_ops::Prices;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FILE_NAME: &str = "envelock.toml";
@@ -93,7 +91,9 @@ impl Config {
             }
             file => file.map_err(|error| Failure::io(&subject, &error))?,
         };
-        check_owner(&path, &file)?;
+        small_file::check_owner(&path, &file, |word| {
+            format!("read it, then copy it, and pass the copy by `--config`: `cp {word} own.toml`")
+        })?;
         let bytes =
             small_file::read(file, MAX_LEN).map_err(|error| Failure::io(&subject, &error))?;
         let text = String::from_utf8_lossy(&bytes);
@@ -217,30 +217,4 @@ fn without_values(text: &str, error: &toml::de::Error) -> String {
         _ => error.message().into(),
     };
     format!("line {line}, column {column}: {}", printable(Path::new(&message)))
-}
-
-fn check_owner(path: &Path, file: &File) -> Result<(), Failure> {
-    let subject = printable(path);
-    let stat = file.metadata().map_err(|error| Failure::io(&subject, &error))?;
-    let user = rustix::process::geteuid().as_raw();
-    let word = shell_word(path);
-    let of_link = small_file::owner_of_link(path).map_err(|error| Failure::io(&subject, &error))?;
-    if let Some(owner) = of_link {
-        let what =
-            format!("{subject} is behind a symbolic link of user {owner}, not of {user} or root");
-        let next =
-            format!("read it, then copy it, and pass the copy by `--config`: `cp {word} own.toml`");
-        return Err(Failure::new(Exit::Refused, what, next));
-    }
-    if ![0, user].contains(&stat.uid()) {
-        let what = format!("{subject} belongs to user {}, not to {user} or root", stat.uid());
-        let next =
-            format!("read it, then copy it, and pass the copy by `--config`: `cp {word} own.toml`");
-        return Err(Failure::new(Exit::Refused, what, next));
-    }
-    if stat.is_file() && stat.mode() & 0o022 != 0 {
-        let what = format!("others can write {subject}: mode {:04o}", stat.mode() & 0o7777);
-        return Err(Failure::new(Exit::Refused, what, format!("`chmod go-w {word}`")));
-    }
-    Ok(())
 }

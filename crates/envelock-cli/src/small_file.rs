@@ -1,5 +1,7 @@
 //! Small files that arguments name: regular ones, of a limited size.
 
+use crate::failure::{Exit, Failure};
+use crate::output::{printable, shell_word};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -60,4 +62,31 @@ pub fn read(file: File, max: usize) -> io::Result<Vec<u8>> {
             Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes")))
         }
     }
+}
+
+/// Checks a file that names code to run. `own` says what to do with one of another user.
+///
+/// # Errors
+///
+/// It belongs neither to this user nor to root, or others may write it.
+pub fn check_owner(path: &Path, file: &File, own: impl Fn(&str) -> String) -> Result<(), Failure> {
+    let subject = printable(path);
+    let stat = file.metadata().map_err(|error| Failure::io(&subject, &error))?;
+    let user = rustix::process::geteuid().as_raw();
+    let word = shell_word(path);
+    let of_link = owner_of_link(path).map_err(|error| Failure::io(&subject, &error))?;
+    if let Some(owner) = of_link {
+        let what =
+            format!("{subject} is behind a symbolic link of user {owner}, not of {user} or root");
+        return Err(Failure::new(Exit::Refused, what, own(&word)));
+    }
+    if ![0, user].contains(&stat.uid()) {
+        let what = format!("{subject} belongs to user {}, not to {user} or root", stat.uid());
+        return Err(Failure::new(Exit::Refused, what, own(&word)));
+    }
+    if stat.mode() & 0o022 != 0 {
+        let what = format!("others can write {subject}: mode {:04o}", stat.mode() & 0o7777);
+        return Err(Failure::new(Exit::Refused, what, format!("`chmod go-w {word}`")));
+    }
+    Ok(())
 }

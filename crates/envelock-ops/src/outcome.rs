@@ -136,6 +136,15 @@ pub struct Tally {
     pub gone: u64,
     /// [`Outcome::Failed`].
     pub failed: u64,
+    /// Of the excluded items, those with [`Exclusion::NotEnvelock`].
+    #[serde(default)]
+    pub not_envelock: u64,
+    /// Those with [`Exclusion::OtherKeyring`].
+    #[serde(default)]
+    pub other_keyring: u64,
+    /// Those with [`Exclusion::NotInLog`]: they keep their headers, so a restore has left them.
+    #[serde(default)]
+    pub not_in_log: u64,
     /// Of the changed items, those of which a slot was left because it does not open.
     pub partly: u64,
 }
@@ -152,6 +161,12 @@ impl Tally {
             Outcome::Failed(_) => &mut self.failed,
         };
         *counter += 1;
+        match outcome {
+            Outcome::Excluded(Exclusion::NotEnvelock) => self.not_envelock += 1,
+            Outcome::Excluded(Exclusion::OtherKeyring) => self.other_keyring += 1,
+            Outcome::Excluded(Exclusion::NotInLog) => self.not_in_log += 1,
+            _ => {}
+        }
     }
 
     /// Returns the sum of both.
@@ -165,6 +180,9 @@ impl Tally {
             conflict: self.conflict + other.conflict,
             gone: self.gone + other.gone,
             failed: self.failed + other.failed,
+            not_envelock: self.not_envelock + other.not_envelock,
+            other_keyring: self.other_keyring + other.other_keyring,
+            not_in_log: self.not_in_log + other.not_in_log,
             partly: self.partly + other.partly,
         }
     }
@@ -175,15 +193,22 @@ impl Tally {
         changed + current + excluded + conflict + gone + failed == self.listed
     }
 
-    /// Returns whether no item is left for a later run.
+    /// Returns how many items are left: those that failed or were in conflict, those that were changed in part, and those
+    /// that a restore does not know.
+    pub fn left(&self) -> u64 {
+        self.conflict + self.failed + self.partly + self.not_in_log
+    }
+
+    /// Returns whether no item is left.
     pub fn is_complete(&self) -> bool {
-        self.conflict == 0 && self.failed == 0 && self.partly == 0
+        self.left() == 0
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { listed, changed, current, excluded, conflict, gone, failed, partly } = *self;
+        let Tally { listed, changed, current, excluded, conflict, gone, failed, partly, .. } =
+            *self;
         write!(
             f,
             "changed {changed} + current {current} + excluded {excluded} + conflict {conflict} \

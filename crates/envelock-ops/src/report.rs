@@ -3,7 +3,7 @@
 use crate::calls::Calls;
 use crate::census::{Census, Use};
 use crate::checkpoint::{Adopted, Checkpoint};
-use crate::definition::Definition;
+use crate::definition::{Definition, VersionName};
 use crate::outcome::Tally;
 use crate::shard::Shard;
 use crate::stage::StageReport;
@@ -39,6 +39,9 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// In a dry run, the strata of the items that would be changed.
     pub strata: Option<Strata>,
+    /// The primaries when the shard began.
+    #[serde(default)]
+    pub targets: Vec<VersionName>,
     /// Whether the primaries changed while the job ran, so that "current" had two meanings: run it again.
     pub targets_changed: bool,
     /// The length of the undo log; in a dry run, the length that it would have.
@@ -68,6 +71,7 @@ impl Report {
             calls: state.calls,
             stages: state.stages.clone(),
             strata: state.definition.dry_run.then(|| state.strata.clone()),
+            targets: state.targets.clone(),
             targets_changed: state.targets_changed,
             undo_bytes: state.undo_bytes,
             undo_lost: state.undo_lost,
@@ -106,8 +110,10 @@ pub struct Merged {
     pub strata: Strata,
     /// How many shards there are.
     pub shards: u32,
-    /// Whether the primaries changed while a shard ran.
+    /// Whether the primaries changed while a shard ran, or between two shards.
     pub targets_changed: bool,
+    /// Whether the undo log of a shard was cut.
+    pub undo_lost: bool,
 }
 
 /// Why reports are not merged.
@@ -172,12 +178,14 @@ pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
         calls: Calls::default(),
         strata: Strata::default(),
         shards: first.shard.count(),
-        targets_changed: false,
+        targets_changed: shards.values().any(|report| report.targets != first.targets),
+        undo_lost: false,
     };
     for report in shards.values() {
         merged.tally = merged.tally.plus(report.tally);
         merged.calls = merged.calls.plus(report.calls);
         merged.targets_changed |= report.targets_changed;
+        merged.undo_lost |= report.undo_lost;
         if let Some(census) = &report.census {
             merged.census.merge(census);
         }

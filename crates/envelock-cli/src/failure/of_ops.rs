@@ -29,6 +29,9 @@ impl From<StartError> for Failure {
             StartError::OtherKeyring { .. } => {
                 "name the keyring of the job by `-k`, or start a job in another directory".into()
             }
+            StartError::Finished { .. } => {
+                "start a job for it in a directory of its own: `-d NEW`".into()
+            }
             StartError::UndoRoom { .. } => {
                 "make room there, or start a job in another directory by `-d`: what is done is current there"
                     .into()
@@ -37,13 +40,13 @@ impl From<StartError> for Failure {
                 "name another directory by `-d`, or go on under these options by `--adopt`".into()
             }
             StartError::OtherSource { .. } => {
-                "start a job of its own for that source: `-d DIRECTORY`".into()
+                "start a job of its own for that source: `-d NEW`".into()
             }
             StartError::OtherMedium(_) => {
                 "mount the source that the job began with; `--adopt` begins again with this one"
                     .into()
             }
-            _ => "correct the options, or name another directory: `-d DIRECTORY`".into(),
+            _ => "correct the options, or name another directory: `-d NEW`".into(),
         };
         Failure::new(Exit::Refused, chain(&error), next)
     }

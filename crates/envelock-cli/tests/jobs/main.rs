@@ -5,6 +5,7 @@ mod bench;
 mod canaries;
 mod census;
 mod doctor;
+mod ends;
 mod interruptions;
 mod others;
 mod plans;

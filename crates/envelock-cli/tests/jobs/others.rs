@@ -79,9 +79,11 @@ fn rotation_in_the_middle_is_noticed_and_a_second_job_finishes() {
     let bench = Bench::rotated(60);
     let gate = gate("key rotate orders && sleep 1.1");
     let start = ["job", "start", "dir:tree", "-d", "job", "--canary", "30", "--gate", &gate];
-    let summary = bench.json(0, &start);
+    let end = bench.run_to(3, &[&["--json"], &start[..]].concat());
+    let summary = serde_json::from_str(end.stdout.lines().last().unwrap()).unwrap();
     assert_eq!((count(&summary, "changed"), count(&summary, "listed")), (60, 60));
     assert_eq!(summary["summary"]["targets_changed"], true);
+    assert!(end.stderr.contains("the primary changed while the job ran"), "{}", end.stderr);
     let second = bench.json(0, &["job", "start", "dir:tree", "-d", "second"]);
     let (changed, current) = (count(&second, "changed"), count(&second, "current"));
     assert!(changed > 0 && current > 0 && changed + current == 60, "{changed} {current}");

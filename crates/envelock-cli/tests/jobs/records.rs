@@ -235,7 +235,7 @@ fn finished_job_with_a_target_is_no_reason_to_promote_it_again() {
     let before = bench.snapshot();
     let again = bench.run_to(0, &["job", "resume", "job"]);
     assert_eq!(again.stdout, first.stdout);
-    let note = "note: the job has finished; orders:2 is no longer primary\n";
+    let note = "note: the job has finished under orders:2, and orders:3 is primary now\n";
     assert!(again.stderr.starts_with(note), "{}", again.stderr);
     assert!(!again.stderr.contains("promote"), "{}", again.stderr);
     let mut now = bench.snapshot();

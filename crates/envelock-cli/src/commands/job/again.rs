@@ -65,7 +65,7 @@ pub fn open(
         store = Box::new(Selection::new(store, &selection("undo log", id), undo.items().cloned()));
     }
     if let Some(of) = &settings.retries {
-        earlier = Some(undo_log(of)?);
+        earlier = Some(logs_until(of)?);
         let before = store.properties().name;
         let items = failures(of)?;
         let base = open_source(&source, keyring.envelope())?;
@@ -78,6 +78,20 @@ pub fn open(
     let (task, aad) = (&settings.definition.task, settings.aad.as_deref());
     let keys = keys(keyring, task, add.as_ref(), undo, aad);
     Ok((store, keys, earlier))
+}
+
+/// Reads the undo logs of a job and of its retries up to the one in `of`, oldest first: each can have torn an item.
+fn logs_until(of: &Path) -> Result<UndoIndex, Failure> {
+    let mut all = vec![of_job(of)?];
+    if let [job] = all.as_slice() {
+        add_retries(&job.clone(), &mut all);
+    }
+    let until = all.iter().position(|directory| directory == of);
+    let mut whole = UndoIndex::default();
+    for directory in all.iter().take(until.map_or(all.len(), |until| until + 1)) {
+        whole = whole.merge(undo_log(directory)?);
+    }
+    Ok(whole)
 }
 
 fn named(store: Selection<OpenStore>, before: String) -> OpenStore {

@@ -4,6 +4,7 @@ mod advice;
 mod again;
 pub mod console;
 mod control;
+mod left;
 mod limits;
 mod listing;
 pub mod money;

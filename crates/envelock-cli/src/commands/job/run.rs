@@ -1,6 +1,7 @@
 //! Runs one shard of a job from its records to an end, and prints how it ended.
 
 use super::console::{Console, grouped, now, stop_flag};
+use super::left::{Finished, notes};
 use super::listing::count;
 use super::money::text_of_sum;
 use super::parts::of_job;
@@ -123,7 +124,7 @@ impl Run<'_> {
         let end = drive(&mut job, threads, self.store, self.keys, &mut records, &mut console);
         console.finish();
         records.write_report(end.report()).map_err(Failure::from)?;
-        self.keyring.flush()?;
+        self.context.flush([self.keyring]);
         let was_stopped = console.was_stopped();
         // Live counts: the report has whole pages.
         self.print(end.report(), job.tally())?;
@@ -188,19 +189,25 @@ impl Run<'_> {
         report.ok().filter(|it| it.is_complete && it.job == self.settings.definition.id())
     }
 
-    /// Prints what a run found that has finished the shard before: what is primary now changes nothing of it.
+    /// Prints what a run found that has finished the shard before. A start, such as that of a scheduler, is refused if another
+    /// version is primary since: nothing was moved to it.
     fn finished_before(&self, report: &Report) -> Result<(), Failure> {
         self.print(report, report.tally)?;
-        if let Task::Rewrap { to, .. } | Task::Reencrypt { to, .. } = &report.definition.task {
-            let targets = self.keys.targets()?;
-            if let Some(version) = to.iter().find(|version| !targets.contains(version)) {
-                let what = format!("the job has finished; {version} is no longer primary");
-                let next = format!("{} moves messages to what is", self.new_job());
-                let text = || format!("note: {what}\nnext: {next}");
-                self.context.output().progress(text, || json!({ "note": what, "next": next }));
+        let targets = self.keys.targets()?;
+        if !report.targets.is_empty() && report.targets != targets {
+            let list = |versions: &[envelock_ops::VersionName]| {
+                versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            };
+            let (before, now) = (list(&report.targets), list(&targets));
+            let what = format!("the job has finished under {before}, and {now} is primary now");
+            let next = format!("{} moves messages to it", self.new_job());
+            if !self.resumes {
+                return Err(Failure::new(Exit::Refused, what, next));
             }
+            let text = || format!("note: {what}\nnext: {next}");
+            self.context.output().progress(text, || json!({ "note": what, "next": next }));
         }
-        left(report, self.directory)
+        self.left(report)
     }
 
     fn print(&self, report: &Report, live: Tally) -> Result<(), Failure> {
@@ -214,16 +221,10 @@ impl Run<'_> {
                 for stage in report.stages.iter().filter(|stage| stage.items > 0) {
                     text += &format!("\n{stage}");
                 }
-                if report.targets_changed {
-                    text += "\nthe primary changed while the job ran: run a job for the new one";
-                }
                 if report.definition.prices != Prices::default() {
                     text += &format!("\ncost {} by the prices of the job", text_of_sum(report.spent()));
                 }
-                if report.undo_lost {
-                    text += "\nthe undo log was cut: not every header can be restored";
-                }
-                text
+                text + &notes(report.targets_changed, report.undo_lost)
             },
             || {
                 let directory = self.directory.to_string_lossy();
@@ -248,7 +249,7 @@ impl Run<'_> {
             Err(Failure::new(Exit::Stopped, what, resume.clone()))
         };
         match end {
-            End::Finished(report) => left(&report, self.directory),
+            End::Finished(report) => self.left(&report),
             End::Stopped(_) => stopped(),
             // A gate that was asked when the signal came.
             End::Halted { why: Halt::Stage(_), .. } if was_stopped => stopped(),
@@ -282,11 +283,38 @@ impl Run<'_> {
     }
 }
 
+impl Run<'_> {
+    /// Says what is left of a job that has finished.
+    fn left(&self, report: &Report) -> Result<(), Failure> {
+        let (index, count) = (report.shard.index(), report.shard.count());
+        let list = self.directory.join(format!("{index}-of-{count}.failures.jsonl"));
+        Finished {
+            task: &report.definition.task,
+            tally: report.tally,
+            targets_changed: report.targets_changed,
+            is_whole: report.shard == Shard::WHOLE && self.settings.retries.is_none(),
+            list: format!("; {} has each with its reason", printable(&list)),
+            retry: format!("`envelock job retry {}`", shell_word(&of_job(self.directory)?)),
+            new_job: self.new_job(),
+        }
+        .result()
+    }
+}
+
 /// Returns the counts on one line, in the words of the task.
 pub fn tally_line(task: &Task, tally: Tally) -> String {
     let Tally { listed, changed, current, excluded, conflict, gone, failed, partly, .. } = tally;
+    let reasons = [
+        (tally.not_envelock, "not envelock"),
+        (tally.other_keyring, "of other keyrings"),
+        (tally.not_in_log, "not in the undo log"),
+    ];
+    let reasons = reasons.iter().filter(|(items, _)| *items > 0);
+    let reasons: Vec<_> =
+        reasons.map(|(items, why)| format!("{} {why}", grouped(*items))).collect();
+    let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     let mut text = format!(
-        "{} {}  current {}  excluded {}  conflict {}  gone {}  failed {}  = listed {}",
+        "{} {}  current {}  excluded {}{why}  conflict {}  gone {}  failed {}  = listed {}",
         task.verb(),
         grouped(changed),
         grouped(current),
@@ -300,26 +328,4 @@ pub fn tally_line(task: &Task, tally: Tally) -> String {
         text += &format!("; {} of them in part", grouped(partly));
     }
     text
-}
-
-/// Says what is left of a job that has finished.
-fn left(report: &Report, directory: &Path) -> Result<(), Failure> {
-    let tally = report.tally;
-    if tally.is_complete() {
-        return Ok(());
-    }
-    let items = tally.failed + tally.conflict + tally.partly;
-    let (index, count) = (report.shard.index(), report.shard.count());
-    let list = directory.join(format!("{index}-of-{count}.failures.jsonl"));
-    let what =
-        format!("{} items are left; {} has each with its reason", grouped(items), printable(&list));
-    let retry = format!("`envelock job retry {}`", shell_word(&of_job(directory)?));
-    let next = match report.definition.task {
-        // The usual reason of a restore: the old version was disabled since.
-        Task::Restore { .. } => {
-            format!("`envelock key enable KEY:VERSION` of the old version, then {retry}")
-        }
-        _ => retry,
-    };
-    Err(Failure::new(Exit::ItemsLeft, what, next))
 }

@@ -6,13 +6,18 @@ use crate::keyring_locator::rebased;
 use crate::open_keyring::OpenKeyring;
 use crate::open_source::absolute;
 use crate::output::printable;
+use crate::small_file;
 use envelock_ops::Definition;
 use envelock_ops::drivers::replace;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 const FORMAT: &str = "envelock job settings";
 const FILE: &str = "job.json";
+
+/// Most bytes of the file. A sample of a canary has 20 for each item.
+const MAX_LEN: usize = 1 << 26;
 
 /// The settings of a job. It holds no secret.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -58,24 +63,48 @@ impl Settings {
         }
     }
 
-    /// Reads the settings of a job directory.
+    /// Reads the settings of a job directory. They can name a command and a PKCS#11 library, which is code that runs for
+    /// this user.
+    ///
+    /// # Errors
+    ///
+    /// It is no job directory, or one of another version; the file belongs to another user, or others may write it.
+    pub fn read(directory: &Path) -> Result<Self, Failure> {
+        let path = directory.join(FILE);
+        let file = Settings::open(directory)?;
+        small_file::check_owner(&path, &file, |_| {
+            "start a job in a directory of your own: `-d NEW`".into()
+        })?;
+        Settings::parse(&path, file)
+    }
+
+    /// Reads the settings of anyone's job directory. Nothing that they name may be run or opened.
     ///
     /// # Errors
     ///
     /// It is no job directory, or one of another version.
-    pub fn read(directory: &Path) -> Result<Self, Failure> {
+    pub fn of_anyone(directory: &Path) -> Result<Self, Failure> {
+        Settings::parse(&directory.join(FILE), Settings::open(directory)?)
+    }
+
+    fn open(directory: &Path) -> Result<File, Failure> {
         let path = directory.join(FILE);
-        let subject = printable(directory);
-        let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+        small_file::open(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
+                let subject = printable(directory);
                 let what = format!("{subject} is no directory of a job: it has no {FILE}");
                 Failure::new(Exit::CouldNotRun, what, "`envelock job start SOURCE` makes one")
             }
             _ => Failure::io(printable(&path), &error),
-        })?;
+        })
+    }
+
+    fn parse(path: &Path, file: File) -> Result<Self, Failure> {
+        let bytes = small_file::read(file, MAX_LEN)
+            .map_err(|error| Failure::io(printable(path), &error))?;
         let wrong = |why: String| {
             let next = "it was written by another version of this program";
-            Failure::new(Exit::NotVerified, format!("{}: {why}", printable(&path)), next)
+            Failure::new(Exit::NotVerified, format!("{}: {why}", printable(path)), next)
         };
         let settings: Settings =
             serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;

@@ -257,8 +257,7 @@ impl StartJob {
             settings.definition.stages.clone_from(&there.definition.stages);
         }
         settings.definition.sample.clone_from(&there.definition.sample);
-        let is_same = there.definition == settings.definition
-            && (&there.aad, &there.keyring) == (&settings.aad, &settings.keyring);
+        let is_same = there == *settings;
         if is_same && (self.or_resume || !has_shard) {
             return Ok((true, has_shard));
         }

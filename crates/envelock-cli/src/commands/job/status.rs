@@ -2,6 +2,7 @@
 
 use super::console::{grouped, now, readable};
 use super::control::running;
+use super::left::{Finished, notes};
 use super::limits::describe;
 use super::listing::shards;
 use super::parts::checkpoint;
@@ -12,7 +13,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{printable, shell_word};
 use clap::Args;
 use envelock_ops::drivers::Controls;
-use envelock_ops::{Checkpoint, MergeError, Report, Shard, merge};
+use envelock_ops::{Checkpoint, MergeError, Report, Shard, Task, merge};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,7 @@ impl JobStatus {
     ///
     /// It is no directory of a job, or a checkpoint is damaged.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let settings = Settings::read(&self.directory)?;
+        let settings = Settings::of_anyone(&self.directory)?;
         let running = running(&self.directory)?;
         let controls = Controls::read(self.directory.join(CONTROL)).map_err(|error| {
             Failure::from(error).naming("DIRECTORY", shell_word(&self.directory))
@@ -179,6 +180,7 @@ impl MergeReports {
                 if let Some(task) = &task {
                     text += &format!("\n{}", tally_line(task, merged.tally));
                 }
+                text += &notes(merged.targets_changed, merged.undo_lost);
                 if !merged.census.uses.is_empty() || !merged.census.unopenable.is_empty() {
                     text += &format!("\n{}", crate::commands::census::table(&merged.census));
                 }
@@ -191,31 +193,35 @@ impl MergeReports {
                     "tally": merged.tally,
                     "census": merged.census,
                     "targets_changed": merged.targets_changed,
+                    "undo_lost": merged.undo_lost,
                 })
             },
         )?;
-        let tally = merged.tally;
-        if tally.is_complete() {
-            return Ok(());
+        let Some(task) = &task else { return Ok(()) };
+        Finished {
+            task,
+            tally: merged.tally,
+            targets_changed: merged.targets_changed,
+            is_whole: !matches!(task, Task::Census { .. }),
+            list: String::new(),
+            new_job: "`envelock job start SOURCE -d NEW`".into(),
+            retry: match self.reports.as_slice() {
+                [directory] if directory.is_dir() => {
+                    format!("`envelock job retry {}`", shell_word(directory))
+                }
+                paths => {
+                    let directories = paths.iter().filter_map(|path| match path.is_dir() {
+                        true => Some(path.as_path()),
+                        false => path.parent(),
+                    });
+                    let words: BTreeSet<String> = directories.map(word_of_directory).collect();
+                    let retry =
+                        |word: &String| format!("`envelock job retry {word} --other-directories`");
+                    words.iter().map(retry).collect::<Vec<_>>().join(", then ")
+                }
+            },
         }
-        let items = tally.failed + tally.conflict + tally.partly;
-        let what = format!("{} items are left", grouped(items));
-        let next = match self.reports.as_slice() {
-            [directory] if directory.is_dir() => {
-                format!("`envelock job retry {}`", shell_word(directory))
-            }
-            paths => {
-                let directories = paths.iter().filter_map(|path| match path.is_dir() {
-                    true => Some(path.as_path()),
-                    false => path.parent(),
-                });
-                let words: BTreeSet<String> = directories.map(word_of_directory).collect();
-                let retry =
-                    |word: &String| format!("`envelock job retry {word} --other-directories`");
-                words.iter().map(retry).collect::<Vec<_>>().join(", then ")
-            }
-        };
-        Err(Failure::new(Exit::ItemsLeft, what, next))
+        .result()
     }
 }
 
