@@ -1,11 +1,12 @@
 //! Asynchronous operations equal the synchronous ones, call a keyring no more often, and can be dropped.
 
+use crate::common::elastic::Elastic;
 use crate::common::{below, rng};
 use crate::rewrap::compose::{compose, keyring, slots_by_version};
 use envelock::conformance::{Fault, FaultyKeyring, Method};
 use envelock::keyring::{
     AsyncKeyring, AsyncKeyringRng, DynAsyncKeyring, Freshness, Inline, KeyringError, KeyringLabels,
-    PrimaryKey, Refusal, SlotWriter, WrapContext,
+    KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext,
 };
 use envelock::stream::{MessageStart, StreamDecryptor};
 use envelock::{
@@ -308,6 +309,48 @@ fn rotation_between_calls_leaves_messages_that_open() {
         let message = block_on(envelope.encrypt(b"text", Aad::none())).unwrap();
         Envelope::new(&*ring).open(&message).unwrap();
     }
+}
+
+/// Claims slots that are too short at its first two visits.
+struct ShortClaim(Elastic, AtomicUsize);
+
+impl Keyring for ShortClaim {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        let is_short = self.1.fetch_add(1, Relaxed) < 2;
+        self.0.visit_primaries(&mut |primary| {
+            let max_wrapped_key_len =
+                primary.max_wrapped_key_len.map(|len| len - usize::from(is_short));
+            visit(&PrimaryKey { max_wrapped_key_len, ..*primary });
+        })
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.0.wrap(data_key, context, slots, rng)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        self.0.unwrap(slot, context, data_key)
+    }
+}
+
+#[test]
+fn second_attempt_of_an_encryption_wraps_its_own_data_key() {
+    let ring = ShortClaim(Elastic::new(100, 0), AtomicUsize::new(0));
+    let envelope = remote(&ring);
+    let message = block_on(envelope.encrypt(b"text", Aad::none())).unwrap();
+    assert_eq!(envelope.keyring().calls.load(Relaxed), 2, "a wrap for each data key");
+    assert_eq!(Envelope::new(&ring).decrypt(&message, Aad::none()).unwrap(), b"text");
 }
 
 #[test]
