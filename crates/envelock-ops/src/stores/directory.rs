@@ -1,7 +1,7 @@
 //! Directory trees of messages.
 
 use super::walk::Walk;
-use crate::item::{ItemKey, Listed, Page};
+use crate::item::{ItemKey, Listed, MAX_ITEM_KEY_LEN, Page};
 use crate::rewrite::Rewrite;
 use crate::store::{CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader};
 use crate::store_error::StoreError;
@@ -38,7 +38,7 @@ pub enum Layout {
 }
 
 /// The messages in a directory tree, each under its path below the root. Symbolic links are not followed, and the files
-/// that jobs leave in their directories are not listed. A directory without permission to read it is an item that fails.
+/// that jobs leave in their directories are not listed. A directory without permission to read it is an item that fails, and so is a path that is too long.
 ///
 /// A header is replaced as by [`envelock::file::rewrap`]: in place with a journal, or by a copy that is renamed if its
 /// length changes. A directory `.*.envelock-partial` is not listed, such as the scratch directory of a test. The modification time of the file changes, so that backups find it. Writers that do not use the
@@ -60,9 +60,14 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
         Directory { root: root.into(), layout, envelope, id, walk }
     }
 
-    /// Returns that an item does not exist, unless the whole root is another one than before.
-    fn gone<T>(&self) -> Result<Option<T>, StoreError> {
-        self.is_there().map(|()| None)
+    /// Returns that an item does not exist, unless its path is too long or the whole root is another one than before.
+    fn gone<T>(&self, path: &Path) -> Result<Option<T>, StoreError> {
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => {
+                Err(StoreError::broken(format!("shorten the path, then run another job: {error}")))
+            }
+            _ => self.is_there().map(|()| None),
+        }
     }
 
     fn checked(&self, replaced: Replaced) -> Result<Replaced, StoreError> {
@@ -103,7 +108,7 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
         }
     }
 
-    fn list_from(&self, walk: &mut Walk, most: usize) -> io::Result<Page> {
+    fn list_from(&self, walk: &mut Walk, after: Option<&ItemKey>, most: usize) -> io::Result<Page> {
         let mut page = Page::default();
         while page.items.len() < most {
             let Some(path) = walk.next()? else {
@@ -113,8 +118,12 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
             if !self.is_item(&path) && !path.ends_with(b"/") {
                 continue;
             }
-            let long = || io::Error::other("a path has more than 4,096 bytes");
-            let key = ItemKey::new(&path).ok_or_else(long)?;
+            // A path that no call takes is an item that fails, by its beginning, which no call takes either.
+            let listed = path.get(..MAX_ITEM_KEY_LEN).unwrap_or(&path);
+            let Some(key) = ItemKey::new(listed) else { continue };
+            if page.items.last().map(|item| &item.key).or(after) == Some(&key) {
+                continue;
+            }
             // The length is for statistics; a file that was deleted has none.
             let metadata = std::fs::symlink_metadata(self.root.join(OsStr::from_bytes(&path)));
             page.items.push(Listed { key, bytes: metadata.ok().map(|metadata| metadata.len()) });
@@ -150,7 +159,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
             _ => Walk::new(&self.root, after),
         };
         let mut walk = walk.map_err(StoreError::unavailable)?;
-        let page = self.list_from(&mut walk, most).map_err(StoreError::unavailable)?;
+        let page = self.list_from(&mut walk, after, most).map_err(StoreError::unavailable)?;
         self.is_there()?;
         *left = Some((page.items.last().map(|item| item.key.clone()), walk));
         Ok(page)
@@ -165,13 +174,13 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
         let header = match MessageFile::open(&path) {
             Ok(message) => message.header().to_vec(),
             Err(error) => match is_missing(&error) {
-                true => return self.gone(),
+                true => return self.gone(&path),
                 false if error.backend::<MessageFileError>().is_some() => {
                     return Err(StoreError::envelope(error));
                 }
                 false => match first_bytes(&path, &error) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return self.gone();
+                        return self.gone(&path);
                     }
                     bytes => bytes.map_err(StoreError::broken)?,
                 },

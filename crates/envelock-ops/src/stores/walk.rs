@@ -52,11 +52,7 @@ impl Walk {
                 return Ok(());
             }
             // It was listed as unreadable.
-            Err(error)
-                if error.kind() == io::ErrorKind::PermissionDenied
-                    && after == directory
-                    && !after.is_empty() =>
-            {
+            Err(error) if fails_alone(&error) && after == directory && !after.is_empty() => {
                 return Ok(());
             }
             read => read.map_err(|error| named(&path, error))?,
@@ -98,9 +94,7 @@ impl Walk {
             match level.next() {
                 None => drop(self.levels.pop()),
                 Some(Entry(path)) if path.ends_with(b"/") => match self.enter(&path, &[]) {
-                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                        return Ok(Some(path));
-                    }
+                    Err(error) if fails_alone(&error) => return Ok(Some(path)),
                     entered => entered?,
                 },
                 Some(Entry(path)) => return Ok(Some(path)),
@@ -108,6 +102,12 @@ impl Walk {
         }
         Ok(None)
     }
+}
+
+/// Returns whether a directory cannot be read for a reason of its own: no permission, or a path that is too long. The rest
+/// of the tree is listed all the same.
+fn fails_alone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidFilename)
 }
 
 /// Returns what follows the shard in the name of a file of a job, or the name itself for a file of all shards.

@@ -276,7 +276,7 @@ impl Work {
                     let intent = Intent { is_repair: true, ..Intent::new(stored, old.to_vec()) };
                     return State::Replace(Box::new(intent));
                 }
-                Err(error) => return failed(error.into()),
+                Err(failure) => return failed(failure),
             }
         }
         self.is_whole = true;
@@ -337,11 +337,7 @@ impl Work {
 
     /// Returns the old header that replaces one that a write of this job tore: of the same message, and no slot of
     /// it opens. Labels are not relied on, since half of a write can have the new label and the old key.
-    fn torn(
-        &self,
-        header: &[u8],
-        operation: &dyn Operation,
-    ) -> Result<Option<&[u8]>, envelock::Error> {
+    fn torn(&self, header: &[u8], operation: &dyn Operation) -> Result<Option<&[u8]>, Failure> {
         let digest = header_digest(header);
         let is_whole = |record: &Record| record.old == header || record.new == digest;
         if self.records.iter().any(is_whole) {
@@ -353,7 +349,13 @@ impl Work {
         else {
             return Ok(None);
         };
-        let is_torn = !opens(operation, header)? && opens(operation, &record.old)?;
-        Ok(is_torn.then_some(&record.old))
+        if opens(operation, header)? {
+            return Ok(None);
+        }
+        match opens(operation, &record.old)? {
+            true => Ok(Some(&record.old)),
+            // The version of the old header is disabled, for example.
+            false => Err(Failure::Unsettled("nor does the header before it open".into())),
+        }
     }
 }

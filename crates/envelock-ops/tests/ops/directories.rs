@@ -565,3 +565,49 @@ fn file_that_is_never_replaced_fails_and_the_others_are_done() {
         assert!(failures.contains("0/message-0"), "{failures}");
     }
 }
+
+#[test]
+fn paths_that_are_too_long_are_items_that_fail() {
+    let (directory, name) = (scratch(), "n".repeat(250));
+    let root = directory.path().join("tree");
+    let bodies = write_tree(&root, &Layout::Inline, 20);
+    // Each half is short enough for a call; together they are not.
+    let half = |top: &str, levels| {
+        let deep = (0..levels).fold(root.join(top), |path, _| path.join(&name));
+        fs::create_dir_all(&deep).unwrap();
+        deep
+    };
+    let long = half("5-long", 14);
+    fs::rename(half("moved", 9).ancestors().nth(8).unwrap(), long.join("below")).unwrap();
+    // The directory is short enough, and its files are not.
+    let rest = 4090 - half("6-long", 16).as_os_str().len();
+    let deep = half("6-long", 16).join("d".repeat(rest));
+    fs::create_dir(&deep).unwrap();
+    let here = fs::File::open(&deep).unwrap();
+    for end in ["a", "b"] {
+        let link =
+            PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&here)));
+        fs::write(link.join(format!("{}{end}", "f".repeat(240))), "not short").unwrap();
+    }
+    fs::remove_dir(root.join("moved")).unwrap();
+    let store = Directory::new(&root, Layout::Inline, Envelope::new(keys(2)));
+    // With pages of one item, each listing begins behind the one before.
+    for page in [500, 1] {
+        let limit = FailureLimit { millionths: 900_000, ..FailureLimit::default() };
+        let task = Task::rewrap();
+        let definition = Definition {
+            failure_limit: limit,
+            page,
+            ..Definition::new(store.properties().name, task.clone())
+        };
+        let operation = EnvelopeOperation::new(Envelope::new(keys(2)), task);
+        let mut records = common::MemoryRecords::default();
+        let end = common::run_to_end(&definition, &store, &operation, &mut records);
+        let tally = finished(end).tally;
+        let text = String::from_utf8(records.failures).unwrap();
+        assert!(text.contains("5-long/") && text.contains("6-long/"), "{text}");
+        assert!(text.contains("shorten the path"), "{text}");
+        assert_eq!(tally.changed + tally.current, bodies.len() as u64, "{tally}");
+        assert!((2..=3).contains(&tally.failed) && tally.gone == 0, "{tally}");
+    }
+}
