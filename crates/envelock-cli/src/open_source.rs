@@ -48,7 +48,7 @@ pub fn open_source(
                 ListFile::StandardInput => "list -".into(),
                 ListFile::File(path) => format!("list {}", absolute(path)?.display()),
             };
-            Box::new(Selection::new(directory(root, header)?, &name, items))
+            Box::new(Selection::new(directory(root, header)?, &name, items).with_digest())
         }
     })
 }

@@ -163,3 +163,23 @@ fn source_without_a_message_of_the_keyring_is_no_success() {
     let tally = &bench.json(0, &["job", "status", "some"])["tally"];
     assert_eq!((&tally["not_envelock"], &tally["other_keyring"]), (&2.into(), &0.into()));
 }
+
+#[test]
+fn edited_list_is_not_resumed() {
+    let bench = Bench::rotated(6);
+    let items: Vec<_> =
+        bench.plaintexts.keys().map(|path| format!("{}\n", path.display())).collect();
+    let write = |items: &[String]| std::fs::write(bench.path("list"), items.concat()).unwrap();
+    write(&items[1..]);
+    let start = ["job", "start", "list:list?root=tree", "--canary", "none", "-d", "job"];
+    bench.run_to(4, &[&start[..], &["--page", "2", "--set", "budget=2"]].concat());
+    write(&items);
+    let refused = bench.run_to(6, &["job", "resume", "job", "--set", "budget=none"]);
+    assert!(refused.stderr.contains("start a job of its own"), "{}", refused.stderr);
+    write(&items[1..]);
+    bench.run_to(0, &["job", "resume", "job", "--set", "budget=none"]);
+    write(&items);
+    let rest = bench.json(0, &["job", "start", "list:list?root=tree", "-d", "rest"]);
+    assert_eq!((count(&rest, "changed"), count(&rest, "current")), (1, 5));
+    bench.check(2);
+}

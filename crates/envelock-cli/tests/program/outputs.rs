@@ -181,12 +181,14 @@ fn keyring_that_cannot_count_fails_no_message() -> Result {
     sandbox.ok("-k file:ro/keys key create orders --new-keyring --unprotected")?;
     sandbox.ok("-k file:ro/keys encrypt plain -o first")?;
     sandbox.ok("-k file:ro/keys key rotate orders")?;
+    std::fs::create_dir(sandbox.path("data"))?;
+    std::fs::copy(sandbox.path("first"), sandbox.path("data/first"))?;
     let user = if rustix::process::geteuid().is_root() { Some(65534) } else { None };
-    for name in ["ro/keys", "plain", "first", "envelock.toml", "."] {
+    for name in ["ro/keys", "plain", "first", "data", "data/first", "envelock.toml", "."] {
         std::os::unix::fs::chown(sandbox.path(name), user, None)?;
     }
     sandbox.set_mode("ro", 0o555)?;
-    for arguments in ["encrypt plain -o third", "rewrap first second"] {
+    for arguments in ["encrypt plain -o third", "rewrap first second", "job start dir:data"] {
         let mut command = sandbox.command(&format!("-k file:ro/keys {arguments}"));
         if let Some(user) = user {
             command.uid(user);

@@ -1,5 +1,6 @@
 //! Some items of a store.
 
+use crate::digest::{hex, sha256};
 use crate::item::{ItemKey, Listed, Page};
 use crate::rewrite::Rewrite;
 use crate::store::{Expected, Properties, Replaced, Store, StoredHeader};
@@ -23,6 +24,16 @@ impl<S: Store> Selection<S> {
         items.sort_unstable();
         items.dedup();
         Selection { name: format!("{} of {}", name, store.properties().name), store, items }
+    }
+
+    /// Adds a digest of the items to the name. A job then refuses to go on with others, of which it would skip those
+    /// before the item that it has come to.
+    #[must_use]
+    pub fn with_digest(mut self) -> Self {
+        let lines = self.items.iter().flat_map(|item| [item.as_bytes(), b"\0"]);
+        let digest = hex(&sha256(&lines.collect::<Vec<_>>()));
+        self.name += &format!(", sha256 {}", digest.get(..16).unwrap_or(&digest));
+        self
     }
 }
 
