@@ -42,12 +42,14 @@ fn body(number: u64) -> Vec<u8> {
     format!("body {number}").into_bytes()
 }
 
-/// Writes messages under version 1 in ten directories. Returns the bodies, as they are stored.
+/// Writes messages under version 1, at most 1,000 in a directory, so that a job that is killed soon gets beyond its
+/// listing. Returns the bodies, as they are stored.
 fn write_tree(root: &Path, layout: &Layout, items: u64) -> BTreeMap<PathBuf, Vec<u8>> {
     let envelope = Envelope::new(keys(1));
     let mut bodies = BTreeMap::new();
     for number in 0..items {
-        let path = root.join(format!("{}/message-{number}", number % 10));
+        let path =
+            root.join(format!("{}/message-{number}", number % items.div_ceil(1_000).max(10)));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let message = envelope.encrypt(&body(number), Aad::none()).unwrap();
         let header_len = inspect(&message).unwrap().len();
@@ -193,8 +195,12 @@ fn kills_lose_no_message_and_no_count() {
             kills,
             if is_sidecar { &["ENVELOCK_OPS_SIDECAR"] } else { &[] },
         );
-        let report = run(&root, &layout, &directory.path().join("job"), 50);
+        let job = directory.path().join("job");
+        let log = fs::metadata(job.join("0-of-1.undo")).map_or(0, |log| log.len());
+        let report = run(&root, &layout, &job, 50);
         assert_eq!((report.tally.changed, report.tally.listed), (items, items), "{}", report.tally);
+        let all = fs::metadata(job.join("0-of-1.undo")).unwrap().len();
+        println!("{kills} kills in the first {} % of {items} items", log * 100 / all);
         check_tree(&layout, &bodies, 2);
         let second = run(&root, &layout, &directory.path().join("second"), 500);
         assert_eq!((second.tally.changed, second.tally.current), (0, items));
