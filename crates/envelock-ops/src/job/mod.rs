@@ -49,6 +49,8 @@ pub struct Job {
     /// Intents of a job that this one follows.
     earlier: UndoIndex,
     page: PageWork,
+    /// How many items the next page has, at most.
+    page_size: usize,
     /// Lines for the list of failures, to be saved with the next checkpoint.
     failures: Vec<u8>,
     /// The length of the undo log.
@@ -258,6 +260,7 @@ impl Job {
 
     /// Adds the outcomes of the page to the state.
     fn finish_page(&mut self, now: Duration) {
+        self.fit_next_page(now);
         let page = std::mem::take(&mut self.page);
         let state = &mut self.state;
         state.tally = state.tally.plus(page.tally);

@@ -35,6 +35,8 @@ pub(super) struct PageWork {
     pub(super) dry_run_bytes: u64,
     pub(super) last: Option<ItemKey>,
     pub(super) is_last: bool,
+    /// When it was listed.
+    pub(super) began: Duration,
 }
 
 impl PageWork {

@@ -19,6 +19,9 @@ use crate::store::{Store, StoredItem};
 use crate::store_error::StoreError;
 use envelock::inspect;
 
+/// How long a page is meant to take, in milliseconds.
+const PAGE_TIME: u128 = 5_000;
+
 /// A page of a census of labels, which needs no call for each item where the store lists headers.
 #[derive(Debug)]
 pub struct Scan {
@@ -116,7 +119,7 @@ impl Job {
         if let Err(until) = self.limiter.begin_listing(now) {
             return Step::Wait { until: Some(until) };
         }
-        let most = self.limiter.page(self.state.definition.page);
+        let most = self.limiter.page(self.page_size);
         let after = self.state.after.clone();
         let Checkpoint { definition, shard, .. } = &self.state;
         // What limits each item begins each by itself.
@@ -155,7 +158,7 @@ impl Job {
         self.limiter.probes(now);
         self.limiter.saw(Sign::Works, Sign::Unknown, now);
         let Counts { census, counted, rest, last, is_last } = counts;
-        self.begin_page(rest, last, is_last);
+        self.begin_page(rest, last, is_last, now);
         self.page.tally.listed += counted;
         self.page.tally.current += counted;
         self.page.census = census.finish();
@@ -192,10 +195,16 @@ impl Job {
             return;
         }
         let last = before.cloned();
-        self.begin_page(page.items, last, page.is_last);
+        self.begin_page(page.items, last, page.is_last, now);
     }
 
-    fn begin_page(&mut self, items: Vec<Listed>, last: Option<ItemKey>, is_last: bool) {
+    fn begin_page(
+        &mut self,
+        items: Vec<Listed>,
+        last: Option<ItemKey>,
+        is_last: bool,
+        now: Duration,
+    ) {
         let Checkpoint { definition, shard, stage, .. } = &self.state;
         let is_mine = |key: &ItemKey| shard.has(key) && definition.stage_of(key) == *stage;
         let writes = definition.writes();
@@ -208,6 +217,17 @@ impl Job {
             }
         }
         self.page = PageWork::new(works, last, is_last);
+        self.page.began = now;
         self.phase = Phase::Page;
+    }
+
+    /// Sizes the next page so that it takes about five seconds, by the time of this one: a crash loses no more.
+    pub(super) fn fit_next_page(&mut self, now: Duration) {
+        let time = now.saturating_sub(self.page.began).as_millis().max(1);
+        let size = self.page_size as u128;
+        let fits = if time > PAGE_TIME { size * PAGE_TIME / time } else { size };
+        let next = if time < PAGE_TIME / 2 { fits * 2 } else { fits };
+        let most = self.state.definition.page;
+        self.page_size = usize::try_from(next).unwrap_or(most).clamp(1, most);
     }
 }

@@ -271,6 +271,7 @@ impl Job {
         state.source_id = state.source_id.or(start.properties.id.clone());
         state.total = state.total.or(start.total);
         Job {
+            page_size: state.definition.page,
             state,
             properties: start.properties.clone(),
             phase: Phase::Save,

@@ -121,3 +121,28 @@ fn item_is_begun_again_although_the_primary_is_what_it_was_at_first() {
     let report = finished(steps(&mut job, &store, &keys, &mut records, (NOW, 1000)).unwrap());
     assert_eq!((report.tally.changed, versions(&store)), (60, [0, 60, 0]));
 }
+
+#[test]
+fn pages_take_about_five_seconds_where_items_are_slow() {
+    let (keyring, store) = stale(700);
+    let keys = EnvelopeOperation::new(Envelope::new(keyring), Task::rewrap());
+    let definition = Definition::new("memory", Task::rewrap());
+    let (mut records, mut now) = (MemoryRecords::default(), NOW);
+    let start = Start::new(NOW, store.properties());
+    let mut job = open(&definition, Shard::WHOLE, &records, &start, &keys).unwrap();
+    let mut saves: Vec<(Vec<u8>, Duration)> = Vec::new();
+    let end = loop {
+        if let Some(end) = steps(&mut job, &store, &keys, &mut records, (now, 1)) {
+            break end;
+        }
+        let saved = records.checkpoint.clone().unwrap_or_default();
+        if saves.last().is_none_or(|(last, _)| *last != saved) {
+            saves.push((saved, now));
+        }
+        // Each item is read and replaced in two steps.
+        now += Duration::from_millis(100);
+    };
+    assert_eq!(finished(end).tally.changed, 700);
+    let gaps: Vec<_> = saves.windows(2).map(|two| (two[1].1 - two[0].1).as_secs()).collect();
+    assert!(gaps.len() > 6 && gaps[2..].iter().all(|gap| *gap <= 6), "{gaps:?}");
+}
