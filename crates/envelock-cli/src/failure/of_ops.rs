@@ -29,9 +29,6 @@ impl From<StartError> for Failure {
             StartError::OtherKeyring { .. } => {
                 "name the keyring of the job by `-k`, or start a job in another directory".into()
             }
-            StartError::Finished { .. } => {
-                "start a job for it in a directory of its own: `-d NEW`".into()
-            }
             StartError::UndoRoom { .. } => {
                 "make room there, or start a job in another directory by `-d`: what is done is current there"
                     .into()

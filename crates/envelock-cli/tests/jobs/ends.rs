@@ -76,6 +76,9 @@ fn finished_job_does_not_stand_for_the_next_rotation() {
         refused.stderr
     );
     assert!(refused.stderr.contains("job start dir:/"), "{}", refused.stderr);
+    // Also where a kill came before the report.
+    std::fs::remove_file(bench.path("job/0-of-1.report.json")).unwrap();
+    bench.run_to(6, &part("job", &["--or-resume"]));
     // A person who asks for the finished job gets what it did, and a note.
     let again = bench.run_to(0, &["job", "resume", "job"]);
     assert!(again.stderr.starts_with("note: the job has finished under"), "{}", again.stderr);

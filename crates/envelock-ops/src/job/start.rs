@@ -162,24 +162,12 @@ pub enum StartError {
         /// That of the checkpoint.
         found: Shard,
     },
-    /// The job has finished, and other versions are primary since.
-    #[error("the job has finished under {}, and {} is primary now", list(.targets), list(.found))]
-    Finished {
-        /// The primaries that the job began with.
-        targets: Vec<VersionName>,
-        /// Those of now.
-        found: Vec<VersionName>,
-    },
     /// The keys do not serve for the task.
     #[error("the task cannot be done: {0}")]
     Keys(String),
     /// The keyring cannot be read.
     #[error(transparent)]
     Envelope(#[from] envelock::Error),
-}
-
-fn list(versions: &[VersionName]) -> String {
-    versions.iter().map(VersionName::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl Job {
@@ -234,12 +222,6 @@ impl Job {
             return Err(StartError::OtherShard { given: shard, found: checkpoint.shard });
         }
         check(definition, start, operation)?;
-        if checkpoint.is_finished {
-            let (found, targets) = (operation.targets()?, checkpoint.targets.clone());
-            if found != targets {
-                return Err(StartError::Finished { targets, found });
-            }
-        }
         // Change numbers of two keyrings say nothing about each other.
         let ids = start.keyring_id().zip(checkpoint.keyring_id.clone());
         let has =

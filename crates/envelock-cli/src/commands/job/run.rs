@@ -80,6 +80,7 @@ impl Run<'_> {
             && before.as_ref().is_some_and(Checkpoint::is_finished)
             && let Some(report) = self.last_report()
         {
+            self.print(&report, report.tally)?;
             return self.finished_before(&report);
         }
         let is_stopped = || {
@@ -96,6 +97,7 @@ impl Run<'_> {
                 ));
             }
         };
+        let was_finished = before.as_ref().is_some_and(Checkpoint::is_finished);
         let listed = before.map_or(0, |state| state.tally().listed);
         let start = Start {
             limits: wanted.limits,
@@ -128,7 +130,11 @@ impl Run<'_> {
         let was_stopped = console.was_stopped();
         // Live counts: the report has whole pages.
         self.print(end.report(), job.tally())?;
-        self.result(end, was_stopped)
+        match end {
+            // The run that finished it was killed before its report.
+            End::Finished(report) if was_finished => self.finished_before(&report),
+            end => self.result(end, was_stopped),
+        }
     }
 
     /// Names the directory in the next step.
@@ -189,10 +195,9 @@ impl Run<'_> {
         report.ok().filter(|it| it.is_complete && it.job == self.settings.definition.id())
     }
 
-    /// Prints what a run found that has finished the shard before. A start, such as that of a scheduler, is refused if another
+    /// Says what is left of a shard that a run has finished before. A start, such as that of a scheduler, is refused if another
     /// version is primary since: nothing was moved to it.
     fn finished_before(&self, report: &Report) -> Result<(), Failure> {
-        self.print(report, report.tally)?;
         let targets = self.keys.targets()?;
         if !report.targets.is_empty() && report.targets != targets {
             let list = |versions: &[envelock_ops::VersionName]| {
