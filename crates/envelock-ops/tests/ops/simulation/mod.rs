@@ -10,7 +10,7 @@ use envelock::{Aad, Envelope, inspect};
 use envelock_ops::stores::{MemoryStore, Selection};
 use envelock_ops::{
     Cause, Checkpoint, Definition, End, EnvelopeOperation, FailureLimit, Halt, Job, Limits, Report,
-    Shard, Start, StartError, Store, Tally, Task, UndoIndex,
+    Shard, Start, Store, Tally, Task, UndoIndex,
 };
 use process::{Ended, process};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,26 +27,16 @@ fn until_finished(
     world: &mut World,
     definition: &Definition,
     records: &mut MemoryRecords,
-) -> Tally {
+) -> Report {
     for _ in 0..200 {
         let keys = world.keys(&definition.task);
         let limits = Limits { concurrency: 1 + world.random.below(4) as u16, ..Limits::default() };
         let start = Start { limits, ..Start::new(world.now, world.store.properties()) };
-        let mut job = match open(definition, Shard::WHOLE, records, &start, &keys) {
-            // It was killed behind its last checkpoint, and the primary has changed since.
-            Err(StartError::Finished { .. }) => {
-                let checkpoint = Checkpoint::read(records.checkpoint.as_ref().unwrap()).unwrap();
-                return checkpoint.tally();
-            }
-            job => job.unwrap(),
-        };
+        let mut job = open(definition, Shard::WHOLE, records, &start, &keys).unwrap();
         match process(world, &mut job, &keys, records) {
             Ended::Killed => {}
             Ended::End(end) => match *end {
-                End::Finished(report) => {
-                    assert!(report.is_complete);
-                    return report.tally;
-                }
+                End::Finished(report) => return *report,
                 End::Halted { why: Halt::Counts, report } => panic!("{}", report.tally),
                 _ => {}
             },
@@ -85,15 +75,15 @@ fn simulate(seed: u64, reencrypts: bool) {
     let mut world = World::new(seed, reencrypts);
     let definition = world.definition();
     let mut records = MemoryRecords::default();
-    let tally = until_finished(&mut world, &definition, &mut records);
+    let report = until_finished(&mut world, &definition, &mut records);
     world.store.repair();
     world.enable_all();
 
-    assert!(tally.is_balanced(), "{tally}");
+    assert!(report.is_complete && report.tally.is_balanced(), "{}", report.tally);
     let checkpoint = Checkpoint::read(records.checkpoint.as_ref().unwrap()).unwrap();
-    assert_eq!(checkpoint.tally(), tally);
+    assert_eq!(checkpoint.tally(), report.tally);
     if !world.has_writers {
-        check_counts(&world, &tally);
+        check_counts(&world, &report.tally);
     }
 
     // Another job does what is left, with the undo log of the first for what that has torn.
@@ -107,7 +97,7 @@ fn simulate(seed: u64, reencrypts: bool) {
     let second = run_repaired(&mut world, &plain, earlier.clone());
     check_items(&world, reencrypts);
     assert!(second.tally.is_complete(), "{}", second.tally);
-    if tally.is_complete() && !world.rotates && !world.has_writers {
+    if report.tally.is_complete() && !world.rotates && !world.has_writers {
         assert_eq!(second.tally.changed, 0);
     }
     // Where no header tells what is done, a log does.
