@@ -258,8 +258,8 @@ impl MasterKeys {
     ///
     /// # Errors
     ///
-    /// Those of [`KeysetMap::with_changes`] and [`KeyMaterialStore::make`]. What was made for the changes
-    /// before is discarded.
+    /// Those of [`KeysetMap::with_changes`] and [`KeyMaterialStore::make`]. Key material for earlier
+    /// changes is discarded.
     pub(super) fn with_changes(
         &self,
         changes: &[Change<'_>],

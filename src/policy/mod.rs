@@ -65,7 +65,7 @@ const YEAR_SECONDS: u64 = 365 * DAY_SECONDS;
 /// println!("{plan}"); // what is due, why, and what comes next
 /// plan.apply(&keyring)?;
 ///
-/// // What will be due in a year can be asked for, and is not done before its time.
+/// // A plan for next year shows the changes of then. None is made before its time.
 /// let in_a_year = Timestamp::now().plus(Duration::from_secs(365 * 86_400));
 /// let plan = policy.plan(&keyring.keysets()?, "orders", in_a_year)?;
 /// assert_eq!(plan.due()[0].action, Action::Rotate);

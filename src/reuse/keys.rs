@@ -1,4 +1,4 @@
-//! Data keys that serve for several messages: what the core asks of the part that bounds them.
+//! Data keys that serve for several messages: the interface between the core and their bounds.
 
 use crate::crypto::secret::DataKey;
 use crate::envelope::refused_primary;
@@ -57,7 +57,7 @@ impl FailedWrap {
 
 /// The data key that a message gets.
 pub(crate) enum Found<'r> {
-    /// One that is wrapped, under what is the primary now.
+    /// A wrapped key, under the present primary.
     Wrapped(Arc<ReusableKey>),
     /// A fresh one that others wait for.
     First(Box<dyn FirstWrap + 'r>),

@@ -54,8 +54,8 @@ impl FileKeyring {
     /// # Security
     ///
     /// From now on two keyrings have the key, in the states of one moment: this file is locked meanwhile, where this
-    /// process may lock it, so that each change of it comes before the copy or after it. What happens in one afterwards does not
-    /// happen in the other: disable, mark as compromised and destroy in both.
+    /// process may lock it, so that each change of it comes before the copy or after it. A later change of one does not
+    /// change the other: disable, mark as compromised and destroy in both.
     pub fn copy_key<T: Lifecycle + ?Sized>(&self, to: &T) -> Result<ChangeOutcome, Error> {
         self.open_file.reload()?;
         // While this is locked, a version that is destroyed here is so before the copy or after it: what the copy has

@@ -297,6 +297,7 @@ impl FileKeyringOptions {
     /// # Errors
     ///
     /// Those of [`create`](Self::create).
+    #[doc(hidden)]
     #[cfg(feature = "test-util")]
     pub fn create_in(
         &self,
@@ -314,6 +315,7 @@ impl FileKeyringOptions {
     /// # Errors
     ///
     /// Those of [`open_any`](Self::open_any).
+    #[doc(hidden)]
     #[cfg(feature = "test-util")]
     pub fn open_in(
         &self,

@@ -21,8 +21,8 @@ use std::path::Path;
 ///
 /// The token generates the key material, and wraps and unwraps data keys: with AES-256-GCM if it
 /// supports it (wrap algorithm 2), else with AES-256-CBC and HMAC-SHA-256 (wrap algorithm 3). Names,
-/// versions, states, dates and usage are in a key file, the *catalogue*. What [`FileKeyring`]
-/// documents about processes, crashes and backups applies to it. The catalogue contains no key
+/// versions, states, dates and usage are in a key file, the *catalogue*. The documentation of [`FileKeyring`]
+/// on processes, crashes and backups applies to it. The catalogue contains no key
 /// material, so that its content may be public. It is authenticated under a key of the token, so
 /// that only users of the token can change it.
 ///

@@ -105,7 +105,7 @@ impl<'a> Writer<'a> {
         store.sync_state.check_writable(&location)?;
         let access = if basis.is_some() { Some(self.access()?) } else { None };
         let names = temporary_names(&location);
-        // The lock says that no living writer needs them. What is no regular file was not written here.
+        // The lock says that no living writer needs them. Files of other kinds were not written here.
         names.remove_leftovers(&*location.directory, |stat| stat.kind == FileKind::Regular);
         let mut file = TempFile::named(&location, &names)?;
         self.fill(&mut file, bytes, access.as_ref())?;

@@ -121,8 +121,8 @@ impl Token {
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`](crate::Error::Backend), if the token cannot be reached. What the token does
-    /// not support is in the report.
+    /// [`Error::Backend`](crate::Error::Backend), if the token cannot be reached. The report
+    /// says which functions the token does not support.
     pub fn probe(&self) -> Result<Report, crate::Error> {
         let report = self.change(Report::of);
         self.events().publish();
