@@ -159,9 +159,9 @@ impl<'m> Expected<'m> {
 fn describe(error: &Error) -> String {
     match error {
         Error::NotEnvelock { .. } => "not a message".into(),
-        Error::Authentication { part: Unverified::Chunk { .. } | Unverified::End { .. }, .. } => {
-            "a chunk".into()
-        }
+        Error::Authentication {
+            part: Unverified::Chunk { .. } | Unverified::End { .. }, ..
+        } => "a chunk".into(),
         error => format!("{error} {error:?}"),
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::{Entry, blocks, memcheck};
 use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, encrypt_body};
-use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
 use envelock::format::layout;
+use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
 use envelock::{
     Aad, DataKey, Envelope, Error, GrantOptions, KeyVersion, Keyring, Lifecycle, MasterKey,
     MemoryKeyring, RewrapOptions, Suite, danger,
