@@ -51,7 +51,7 @@ impl DataKey {
         DataKey { bytes: [0; MAX_DATA_KEY_LEN], len: 0, expand: ExpandKeys::new() }
     }
 
-    /// The key bytes: 16 or 32 of them, or none before a fill.
+    /// Returns the key bytes: 16 or 32 of them, or none before a fill.
     ///
     /// # Security
     ///
@@ -60,12 +60,12 @@ impl DataKey {
         &self.bytes[..self.len]
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing has been filled in yet.
+    /// Returns whether nothing has been filled in yet.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -83,22 +83,22 @@ impl BackendError {
         BackendError { is_described: true, ..BackendError::new(cause, failure) }
     }
 
-    /// What the failure means for the next call.
+    /// Returns what the failure means for the next call.
     pub fn failure(&self) -> BackendFailure {
         self.failure
     }
 
-    /// The error of the back end itself.
+    /// Returns the error of the back end itself.
     pub fn cause(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.cause
     }
 
-    /// The error of the back end itself, if it is an `E`.
+    /// Returns the error of the back end itself, if it is an `E`.
     pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
         self.cause.downcast_ref()
     }
 
-    /// Whether the same call may succeed later without any change by the caller.
+    /// Returns whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self.failure {
             BackendFailure::Unavailable { retryable } => retryable,
@@ -107,7 +107,7 @@ impl BackendError {
         }
     }
 
-    /// How long the back end asks to wait before the next call, if it says so.
+    /// Returns how long the back end asks to wait before the next call, if it says so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.failure {
             BackendFailure::Throttled { retry_after } => retry_after,

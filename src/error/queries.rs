@@ -10,7 +10,7 @@ impl Error {
     /// The commitment of a body does not verify.
     pub(crate) const BODY_START: Self = Error::Authentication { part: Unverified::AadOrBodyStart };
 
-    /// Whether the same call may succeed later without any change by the caller.
+    /// Returns whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
             Error::Backend(error) => error.is_retryable(),
@@ -22,7 +22,7 @@ impl Error {
         }
     }
 
-    /// How long the back end asks to wait before the next call, if it says so.
+    /// Returns how long the back end asks to wait before the next call, if it says so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::Backend(error) => error.retry_after(),
@@ -30,7 +30,7 @@ impl Error {
         }
     }
 
-    /// The error of a back end, if this is one and it is an `E`.
+    /// Returns the error of a back end, if this is one and it is an `E`.
     ///
     /// ```
     /// # #[cfg(all(feature = "file", unix))] {

@@ -114,7 +114,7 @@ impl WrapAlgorithm {
         }
     }
 
-    /// The id on the wire.
+    /// Returns the id on the wire.
     pub const fn id(self) -> u8 {
         self.0.get()
     }

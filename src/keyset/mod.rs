@@ -206,7 +206,7 @@ impl Keyset {
         self.key.hold.as_ref()
     }
 
-    /// Whether a destruction requires evidence.
+    /// Returns whether a destruction requires evidence.
     pub fn evidence_required(&self) -> bool {
         self.key.evidence == EvidenceRule::Required
     }

@@ -119,13 +119,13 @@ impl MessageFile {
         Ok(self)
     }
 
-    /// The bytes of the header, padding included, for [`inspect`](crate::inspect) and for a decryption of
+    /// Returns the bytes of the header, padding included, for [`inspect`](crate::inspect) and for a decryption of
     /// header and body apart.
     pub fn header(&self) -> &[u8] {
         &self.headers.current
     }
 
-    /// The length of the message in bytes, header included.
+    /// Returns the length of the message in bytes, header included.
     #[expect(clippy::len_without_is_empty, reason = "a message is never empty")]
     pub fn len(&self) -> u64 {
         self.stat.len
@@ -142,7 +142,7 @@ impl MessageFile {
         self.headers.before.is_some()
     }
 
-    /// The header from before the rewrap that was cut off, if the file's own is torn.
+    /// Returns the header from before the rewrap that was cut off, if the file's own is torn.
     ///
     /// It is as long as [`header`](Self::header) and has the same body. The message opens with one of the
     /// two. Which one depends on the keyring: the version of the new header may be unknown to it, or
@@ -154,7 +154,7 @@ impl MessageFile {
         self.headers.before.as_deref()
     }
 
-    /// The path, as it was given.
+    /// Returns the path, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -45,12 +45,12 @@ pub struct FileRewrap {
 }
 
 impl FileRewrap {
-    /// How the file was changed.
+    /// Returns how the file was changed.
     pub fn change(&self) -> FileChange {
         self.change
     }
 
-    /// What was done with each slot, and why some were left.
+    /// Returns what was done with each slot, and why some were left.
     pub fn report(&self) -> &RewrapReport {
         &self.report
     }

@@ -152,7 +152,7 @@ impl RangeDecryptor {
         self.threads.as_ref().filter(|threads| threads.share_streams(self.decryptor.is_fast()))
     }
 
-    /// Whether decrypting `plan` proves the length.
+    /// Returns whether decrypting `plan` proves the length.
     pub fn proves_len(&self, plan: &RangePlan) -> bool {
         plan.body == self.body() && plan.chunks.end > self.last_chunk()
     }

@@ -78,12 +78,12 @@ struct CacheState {
 }
 
 impl<K: Keyring> CachingKeyring<K> {
-    /// A cache of up to 1,000 data keys for up to 60 seconds each.
+    /// Returns a cache of up to 1,000 data keys for up to 60 seconds each.
     pub fn new(inner: K) -> Self {
         CachingKeyring::with_options(inner, CachingOptions::new())
     }
 
-    /// A cache with the capacity, maximum age and behaviour of `options`.
+    /// Returns a cache with the capacity, maximum age and behaviour of `options`.
     pub fn with_options(inner: K, options: CachingOptions) -> Self {
         CachingKeyring {
             inner,
@@ -133,7 +133,7 @@ impl<K: Keyring> CachingKeyring<K> {
         self.state_now().1.keys.len()
     }
 
-    /// Whether no data key is cached.
+    /// Returns whether no data key is cached.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -39,7 +39,7 @@ pub struct KeyFileHealth {
 }
 
 impl FileKeyring {
-    /// The change number of the file, polled now; the loaded one if the file cannot be read. An
+    /// Returns the change number of the file, polled now; the loaded one if the file cannot be read. An
     /// anchor for [`at_least_change`](crate::file::FileKeyringOptions::at_least_change).
     ///
     /// It grows by one with each change of keys, states, names, labels and protections, and never
@@ -48,13 +48,13 @@ impl FileKeyring {
         self.reloaded_keysets().change()
     }
 
-    /// The primary version of this keyring's master key. Polls the file, as
+    /// Returns the primary version of this keyring's master key. Polls the file, as
     /// [`change_number`](Self::change_number) does.
     pub fn primary_version(&self) -> Option<KeyVersion> {
         self.reloaded_keysets().resolve(&self.selection.key).ok()?.primary()
     }
 
-    /// The record of every version of this keyring's master key, lowest first. Polls the file, as
+    /// Returns the record of every version of this keyring's master key, lowest first. Polls the file, as
     /// [`change_number`](Self::change_number) does.
     pub fn versions(&self) -> Vec<VersionRecord> {
         drop(self.open_file.reload());
@@ -69,7 +69,7 @@ impl FileKeyring {
         self.open_file.keysets()
     }
 
-    /// The health of the file, without a poll: a few system calls, and no lock.
+    /// Returns the health of the file, without a poll: a few system calls, and no lock.
     pub fn health(&self) -> KeyFileHealth {
         let open_file = &self.open_file;
         let state = open_file.snapshot().clone();

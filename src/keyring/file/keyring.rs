@@ -157,7 +157,7 @@ impl FileKeyring {
         FileKeyringOptions::new().open_or_create(path, key, protection)
     }
 
-    /// The protections of a file, read without a secret: to prompt for the right one, and to find
+    /// Returns the protections of a file, read without a secret: to prompt for the right one, and to find
     /// the key files that need a version of an outer key. **Unverified**: anyone who can write the
     /// file can change them.
     ///
@@ -198,7 +198,7 @@ impl FileKeyring {
         FileKeyring { open_file: Arc::new(open_file), selection }
     }
 
-    /// The same file, wrapping under the master key or alias `name`. An alias is resolved at each
+    /// Returns the same file, wrapping under the master key or alias `name`. An alias is resolved at each
     /// wrap.
     ///
     /// Unwraps under every master key of the file: messages under the former key of an alias keep
@@ -211,7 +211,7 @@ impl FileKeyring {
         self.select(Selection { key: name.into(), ..self.selection.clone() })
     }
 
-    /// The same file, wrapping and unwrapping under the master key `name` alone, for tenants that
+    /// Returns the same file, wrapping and unwrapping under the master key `name` alone, for tenants that
     /// must not open each other's messages. Messages under any other key belong to another keyring.
     /// An alias includes its [former keys](KeysetMap::former_keys).
     ///
@@ -222,7 +222,7 @@ impl FileKeyring {
         self.select(Selection { key: name.into(), only: true, ..self.selection.clone() })
     }
 
-    /// The same file, refusing versions that are marked compromised.
+    /// Returns the same file, refusing versions that are marked compromised.
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         let selection = Selection { strict: true, ..self.selection.clone() };
@@ -253,17 +253,17 @@ impl FileKeyring {
         self.open_file.last_error()
     }
 
-    /// The path of the file, as given.
+    /// Returns the path of the file, as given.
     pub fn path(&self) -> &Path {
         self.open_file.path()
     }
 
-    /// The protections of the file as last loaded, with their outer keys.
+    /// Returns the protections of the file as last loaded, with their outer keys.
     pub fn protections(&self) -> Vec<ProtectionRecord> {
         self.open_file.snapshot().protections().to_vec()
     }
 
-    /// The freshness of each outer key of a [`Protection::keyring`] of the file, as reported by the
+    /// Returns the freshness of each outer key of a [`Protection::keyring`] of the file, as reported by the
     /// keyrings that opened or protected it.
     ///
     /// A process that has the file open needs no outer key until it restarts. Ask while it runs, or
@@ -295,7 +295,9 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// Those of [`add_protection`](Self::add_protection).
+    /// [`KeyFileError`]: the file cannot be locked or written;
+    /// [`KeyFileFault::Protections`](crate::file::KeyFileFault::Protections) if it has no protection `id`, or
+    /// too many passphrases; the error of the outer keyring.
     pub fn rewrap_protection(
         &self,
         id: ProtectionId,
@@ -315,7 +317,9 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// Those of [`add_protection`](Self::add_protection).
+    /// [`KeyFileError`]: the file cannot be locked or written;
+    /// [`KeyFileFault::Protections`](crate::file::KeyFileFault::Protections) if it has no protection `id`, or no
+    /// other.
     pub fn remove_protection(&self, id: ProtectionId) -> Result<u64, Error> {
         let change = ProtectionChange::Remove(id);
         Ok(self.open_file.change_protection(&change, &mut OsRandom)?.change)
@@ -335,7 +339,9 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// Those of [`add_protection`](Self::add_protection).
+    /// [`KeyFileError`]: the file cannot be locked or written;
+    /// [`KeyFileFault::Protections`](crate::file::KeyFileFault::Protections) if `protections` has none or too
+    /// many; the error of an outer keyring.
     pub fn replace_file_key(&self, protections: &[&Protection]) -> Result<u64, Error> {
         self.open_file.replace_file_key(protections, &mut OsRandom)
     }

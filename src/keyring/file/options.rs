@@ -58,7 +58,7 @@ impl FileKeyringOptions {
         }
     }
 
-    /// How old the loaded keys can get, while this process wraps and unwraps, before the file is
+    /// Sets how old the loaded keys can get, while this process wraps and unwraps, before the file is
     /// polled. The default is one second. While one thread polls, others use the loaded keys for as
     /// long again, and then wait. Time in which the machine sleeps does not count.
     ///
@@ -70,7 +70,7 @@ impl FileKeyringOptions {
         self
     }
 
-    /// How long a change waits for another writer. The default is ten seconds.
+    /// Sets how long a change waits for another writer. The default is ten seconds.
     #[must_use]
     pub const fn lock_wait(mut self, wait: Duration) -> Self {
         self.lock_wait = wait;

@@ -40,7 +40,7 @@ pub(super) enum Secret {
 }
 
 impl Protection {
-    /// A passphrase, stretched by Argon2id at the default cost.
+    /// Returns the protection by a passphrase, stretched by Argon2id at the default cost.
     ///
     /// The bytes are used unchanged: text is not normalised and no line end is removed
     /// ([`passphrase_file`](Self::passphrase_file) removes one). The caller wipes its own copy. A new
@@ -49,13 +49,13 @@ impl Protection {
         Protection::passphrase_with_cost(passphrase, Argon2Cost::default())
     }
 
-    /// A passphrase at another cost for files that are written. An existing file has its own cost.
+    /// Returns the protection by a passphrase at another cost for files that are written. An existing file has its own cost.
     pub fn passphrase_with_cost(passphrase: impl AsRef<[u8]>, cost: Argon2Cost) -> Self {
         let passphrase = Zeroizing::new(Box::from(passphrase.as_ref()));
         Protection::of(Secret::Passphrase { passphrase, cost })
     }
 
-    /// A passphrase in the file `path`, which may be a link (`/run/secrets/passphrase`) or a
+    /// Returns the protection by a passphrase in the file `path`, which may be a link (`/run/secrets/passphrase`) or a
     /// descriptor (`/dev/fd/3`): at most 4096 bytes, without a final line end.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Protection {
         }
     }
 
-    /// A passphrase read from `reader` to its end, at most 4096 bytes, without a final line end:
+    /// Returns the protection by a passphrase read from `reader` to its end, at most 4096 bytes, without a final line end:
     /// standard input, a pipe, an inherited descriptor.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl Protection {
         Protection { name: Some(name.into()), ..self }
     }
 
-    /// The kind.
+    /// Returns the kind.
     pub fn kind(&self) -> ProtectionKind {
         match &self.secret {
             Secret::Passphrase { .. } => ProtectionKind::Passphrase,
@@ -180,7 +180,7 @@ pub enum ProtectionKind {
 }
 
 impl ProtectionKind {
-    /// The name of the kind in key files.
+    /// Returns the name of the kind in key files.
     pub const fn name(self) -> &'static str {
         match self {
             ProtectionKind::Passphrase => "passphrase",

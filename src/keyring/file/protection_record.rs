@@ -22,7 +22,7 @@ pub struct ProtectionRecord {
 }
 
 impl ProtectionRecord {
-    /// The protections in the bytes of a key file, read without a secret. **Unverified**: anyone who
+    /// Returns the protections in the bytes of a key file, read without a secret. **Unverified**: anyone who
     /// can write the file can change them.
     ///
     /// # Errors

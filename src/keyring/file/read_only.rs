@@ -173,7 +173,7 @@ impl ReadOnlyFileKeyring {
         self.keyring.last_error()
     }
 
-    /// The path of the file, as given.
+    /// Returns the path of the file, as given.
     pub fn path(&self) -> &Path {
         self.keyring.path()
     }
@@ -188,7 +188,7 @@ impl ReadOnlyFileKeyring {
         self.keyring.outer_freshness()
     }
 
-    /// The name or alias of the master key that wraps.
+    /// Returns the name or alias of the master key that wraps.
     pub fn key(&self) -> &str {
         self.keyring.key()
     }

@@ -71,7 +71,7 @@ impl Salvage {
         &self.salvaged.damaged
     }
 
-    /// The change number of the damaged file; `None` if it is lost.
+    /// Returns the change number of the damaged file; `None` if it is lost.
     pub fn change_number(&self) -> Option<u64> {
         self.salvaged.revision.map(|_| self.salvaged.file.keysets().change())
     }

@@ -147,7 +147,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same operation may succeed later without an intervention.
+    /// Returns whether the same operation may succeed later without an intervention.
     pub fn is_retryable(&self) -> bool {
         match self {
             Error::Call { failure } => remedy_of(failure) != Remedy::None,

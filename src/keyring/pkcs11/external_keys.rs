@@ -20,12 +20,12 @@ pub struct KeyRef {
 }
 
 impl KeyRef {
-    /// The secret key whose `CKA_LABEL` is `label`.
+    /// Returns the secret key whose `CKA_LABEL` is `label`.
     pub fn label(label: impl Into<String>) -> Self {
         KeyRef { id: None, label: Some(label.into()) }
     }
 
-    /// The secret key whose `CKA_ID` is `id`.
+    /// Returns the secret key whose `CKA_ID` is `id`.
     pub fn id(id: impl Into<Vec<u8>>) -> Self {
         KeyRef { id: Some(id.into()), label: None }
     }
@@ -59,7 +59,7 @@ struct VersionKeys {
 }
 
 impl ExternalKeys {
-    /// A master key of this name, without versions.
+    /// Returns a master key of this name, without versions.
     pub fn new(name: impl Into<String>) -> Self {
         let (versions, states) = (BTreeMap::new(), BTreeMap::new());
         ExternalKeys { name: name.into(), versions, states, primary: None }

@@ -188,17 +188,17 @@ impl Pkcs11Keyring {
         self.with_catalogue(self.catalogue.refusing_compromised())
     }
 
-    /// The catalogue, for its path, change number, errors and protections.
+    /// Returns the catalogue, for its path, change number, errors and protections.
     pub fn catalogue(&self) -> &FileKeyring {
         &self.catalogue
     }
 
-    /// The primary version of the master key.
+    /// Returns the primary version of the master key.
     pub fn primary_version(&self) -> Option<KeyVersion> {
         self.catalogue.primary_version()
     }
 
-    /// The record of every version of the master key, lowest first.
+    /// Returns the record of every version of the master key, lowest first.
     pub fn versions(&self) -> Vec<VersionRecord> {
         self.catalogue.versions()
     }

@@ -196,7 +196,7 @@ fn kinds(found: &[ProtectionKind]) -> String {
 }
 
 impl KeyFileFault {
-    /// Whether the same call may succeed later without any change by the caller.
+    /// Returns whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
             KeyFileFault::OuterKeyring(error) => error.is_retryable(),
@@ -205,7 +205,7 @@ impl KeyFileFault {
         }
     }
 
-    /// The line with the fault, from 1, if one line has it.
+    /// Returns the line with the fault, from 1, if one line has it.
     pub fn line(&self) -> Option<usize> {
         match self {
             KeyFileFault::Record { line, .. } => Some(*line),

@@ -83,7 +83,7 @@ impl Unknown {
 }
 
 impl KeyFile {
-    /// A new file without master keys, and its file key.
+    /// Returns a new file without master keys, and its file key.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl KeyFile {
         decode::decode(bytes, key)
     }
 
-    /// The same master keys under a fresh file key with new `protections`.
+    /// Returns the same master keys under a fresh file key with new `protections`.
     ///
     /// # Errors
     ///
@@ -207,12 +207,12 @@ impl KeyFile {
         self.keysets.set_revision(revision);
     }
 
-    /// The master keys.
+    /// Returns the master keys.
     pub fn keysets(&self) -> &KeysetMap {
         &self.keysets
     }
 
-    /// The id of the file.
+    /// Returns the id of the file.
     #[cfg(any(test, feature = "test-util"))]
     pub fn id(&self) -> KeyFileId {
         self.id
@@ -224,7 +224,7 @@ impl KeyFile {
         self.written
     }
 
-    /// A critical name that this library does not know, and so must not write.
+    /// Returns a critical name that this library does not know, and so must not write.
     pub fn unknown_critical(&self) -> Option<&str> {
         FileHeader::unknown_critical(&self.unknown.critical)
     }

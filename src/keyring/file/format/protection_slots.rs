@@ -240,7 +240,7 @@ impl KeyFile {
         Ok(())
     }
 
-    /// The protections of the file key.
+    /// Returns the protections of the file key.
     pub fn protections(&self) -> Vec<ProtectionRecord> {
         self.protections.iter().map(record_of).collect()
     }

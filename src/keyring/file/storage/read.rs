@@ -27,12 +27,12 @@ impl Loaded {
         Loaded { bytes, fingerprint }
     }
 
-    /// The whole content.
+    /// Returns the whole content.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The fingerprint of the file when it was read.
+    /// Returns the fingerprint of the file when it was read.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }

@@ -131,7 +131,7 @@ impl Store {
         self.sync_state.reset_to(&reopened.sync_state);
     }
 
-    /// The path of the file, as it was given.
+    /// Returns the path of the file, as it was given.
     pub fn path(&self) -> &Path {
         match &self.locator {
             Locator::Fixed(location) => &location.path,
@@ -262,7 +262,7 @@ impl Store {
         Ok(writable.map_err(failed(FileAction::Create, directory.path()))?)
     }
 
-    /// The path of the lock file.
+    /// Returns the path of the lock file.
     #[cfg(any(test, feature = "test-util"))]
     pub fn lock_path(&self) -> std::path::PathBuf {
         let path = self.path();

@@ -86,12 +86,12 @@ pub struct CallFailure {
 }
 
 impl CallFailure {
-    /// The name of the function.
+    /// Returns the name of the function.
     pub const fn function(&self) -> &'static str {
         self.function.name()
     }
 
-    /// The return value (`CKR_...`); `None` if the call succeeded with a wrong result, or the library
+    /// Returns the return value (`CKR_...`); `None` if the call succeeded with a wrong result, or the library
     /// does not have the function.
     pub fn return_value(&self) -> Option<core::ffi::c_ulong> {
         self.code()
