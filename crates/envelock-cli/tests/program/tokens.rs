@@ -85,7 +85,7 @@ fn token_that_refuses_is_reported() -> Result {
     token.sandbox.write_secret("material", "07".repeat(32))?;
     let errors = failed(material, &token.run(&token.keyring, material)?, 1)?;
     assert!(errors.contains("key material cannot be imported"), "{errors}");
-    assert!(errors.contains("key add KEY`"), "{errors}");
+    assert!(errors.contains("key add orders`"), "{errors}");
     let tried = format!("{material} --dry-run");
     assert_eq!(failed(&tried, &token.run(&token.keyring, &tried)?, 1)?, errors);
     Ok(())
