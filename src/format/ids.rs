@@ -99,6 +99,8 @@ impl WrapAlgorithm {
     pub const TOKEN_AES_256_GCM: WrapAlgorithm = WrapAlgorithm::of(2);
     /// Algorithm 3: AES-256-CBC then HMAC-SHA-256 inside a token.
     pub const TOKEN_AES_256_CBC_HMAC: WrapAlgorithm = WrapAlgorithm::of(3);
+    /// Algorithm 4: AES-256-GCM by Transit, the service of Vault and OpenBao (SPEC W-TRANSIT).
+    pub const TRANSIT_AES_256_GCM: WrapAlgorithm = WrapAlgorithm::of(4);
 
     #[expect(clippy::expect_used, reason = "used in constants alone, where it fails the build")]
     const fn of(id: u8) -> Self {
@@ -138,6 +140,7 @@ impl fmt::Display for WrapAlgorithm {
             1 => f.write_str("XAES-256-GCM"),
             2 => f.write_str("AES-256-GCM in a token"),
             3 => f.write_str("AES-256-CBC and HMAC-SHA-256 in a token"),
+            4 => f.write_str("AES-256-GCM by Transit"),
             id => write!(f, "wrap algorithm {id}"),
         }
     }

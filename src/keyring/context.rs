@@ -15,9 +15,12 @@ use core::fmt;
 use core::ops::Deref;
 
 const LABEL: &[u8] = b"envelock wrap v1";
+const REMOTE_LABEL: &[u8] = b"envelock remote wrap v1";
 
-/// Label, immutable core, algorithm, version, master key id, name length, name.
-const MAX_LEN: usize = LABEL.len() + 22 + 1 + 4 + 8 + 1 + MAX_KEY_NAME_LEN;
+/// Remote label, immutable core, algorithm, master key id, name length, name. The other label is shorter by
+/// more than a version.
+const MAX_LEN: usize = REMOTE_LABEL.len() + 22 + 1 + 8 + 1 + MAX_KEY_NAME_LEN;
+const _: () = assert!(REMOTE_LABEL.len() >= LABEL.len() + 4);
 
 /// The immutable core of the message that a data key belongs to. A wrap is bound to it.
 #[derive(Clone, Copy)]
@@ -26,6 +29,7 @@ pub struct WrapContext<'a> {
     plaintext_len: Option<u64>,
     replaced: Option<SlotLabel<'a>>,
     is_proof: bool,
+    trusts_backend: bool,
 }
 
 impl<'a> WrapContext<'a> {
@@ -36,7 +40,7 @@ impl<'a> WrapContext<'a> {
 
     /// Returns the context of a message that is being encrypted.
     pub(crate) fn for_message(core: &'a ImmutableCore, plaintext_len: Option<u64>) -> Self {
-        WrapContext { core, plaintext_len, replaced: None, is_proof: false }
+        WrapContext { core, plaintext_len, replaced: None, is_proof: false, trusts_backend: false }
     }
 
     /// Returns the context of a wrap that replaces the slot `replaced`.
@@ -54,6 +58,19 @@ impl<'a> WrapContext<'a> {
     /// A cache passes it on to the keyring behind: a cached key proves nothing.
     pub fn is_proof(&self) -> bool {
         self.is_proof
+    }
+
+    /// Returns the context of a rewrap that leaves the proof of the new slot to the backend, or does not.
+    pub(crate) fn trusting_backend(self, trusts_backend: bool) -> Self {
+        WrapContext { trusts_backend, ..self }
+    }
+
+    /// Returns whether a rewrap leaves the proof of the new slot to the backend
+    /// ([`RewrapOptions::trusting_backend`](crate::RewrapOptions::trusting_backend)).
+    ///
+    /// Only then may a keyring have a service re-encrypt on its own side, where nobody compares the data keys.
+    pub fn trusts_backend(&self) -> bool {
+        self.trusts_backend
     }
 
     /// Returns the slot that the wrap replaces. Of several keyrings with its name, its owner wraps.
@@ -83,10 +100,10 @@ impl<'a> WrapContext<'a> {
     /// Returns the associated data of a wrap under `label` (SPEC K-AAD).
     ///
     /// Algorithms other than 1 to 3 use these bytes, or bytes of their own that bind at least the
-    /// core, the algorithm and the name. A backend that chooses the version itself compares the version
-    /// that it returns with the slot's.
+    /// core, the algorithm and the name. A service that chooses the version itself takes
+    /// [`remote_wrap_aad`](Self::remote_wrap_aad).
     pub fn wrap_aad(&self, label: &SlotLabel<'_>) -> WrapAad {
-        let fields: [&[u8]; 7] = [
+        WrapAad::new(&[
             LABEL,
             self.core.as_bytes(),
             &[label.algorithm.id()],
@@ -94,12 +111,23 @@ impl<'a> WrapContext<'a> {
             &label.master_key_id.0,
             &[label.name.len_byte()],
             label.name.as_bytes(),
-        ];
-        let mut aad = WrapAad { bytes: [0; MAX_LEN], len: 0 };
-        #[expect(clippy::expect_used, reason = "the room is that of the longest name")]
-        let len = codec::concat(&mut aad.bytes, &fields).expect("room for the longest name");
-        aad.len = len;
-        aad
+        ])
+    }
+
+    /// Returns the associated data of a wrap under `label` by a service that chooses the version (SPEC
+    /// K-REMOTE).
+    ///
+    /// Those of [`wrap_aad`](Self::wrap_aad) under another label and without the version, which is known
+    /// from the answer alone. The keyring compares the version of the answer with that of the slot.
+    pub fn remote_wrap_aad(&self, label: &SlotLabel<'_>) -> WrapAad {
+        WrapAad::new(&[
+            REMOTE_LABEL,
+            self.core.as_bytes(),
+            &[label.algorithm.id()],
+            &label.master_key_id.0,
+            &[label.name.len_byte()],
+            label.name.as_bytes(),
+        ])
     }
 
     /// Returns the immutable core: bytes 0..22 of the header.
@@ -137,6 +165,7 @@ pub(crate) struct OwnedContext {
     /// Without its wrapped key.
     replaced: Option<OwnedSlot>,
     is_proof: bool,
+    trusts_backend: bool,
 }
 
 impl OwnedContext {
@@ -146,6 +175,7 @@ impl OwnedContext {
             plaintext_len: self.plaintext_len,
             replaced: self.replaced.as_ref().map(OwnedSlot::label),
             is_proof: self.is_proof,
+            trusts_backend: self.trusts_backend,
         }
     }
 }
@@ -158,22 +188,33 @@ impl From<&WrapContext<'_>> for OwnedContext {
             plaintext_len: context.plaintext_len,
             replaced: context.replaced.map(slot),
             is_proof: context.is_proof,
+            trusts_backend: context.trusts_backend,
         }
     }
 }
 
 impl PartialEq for OwnedContext {
     fn eq(&self, other: &Self) -> bool {
-        let values = |c: &Self| (*c.core.as_bytes(), c.plaintext_len, c.is_proof);
+        let values = |c: &Self| (*c.core.as_bytes(), c.plaintext_len, c.is_proof, c.trusts_backend);
         values(self) == values(other) && self.replaced == other.replaced
     }
 }
 
-/// Associated data of a wrap, 52 to 307 bytes, on the stack. Nothing in it is secret.
+/// Associated data of a wrap, 53 to 310 bytes, on the stack. Nothing in it is secret.
 #[derive(Clone)]
 pub struct WrapAad {
     bytes: [u8; MAX_LEN],
     len: usize,
+}
+
+impl WrapAad {
+    fn new(fields: &[&[u8]]) -> Self {
+        let mut aad = WrapAad { bytes: [0; MAX_LEN], len: 0 };
+        #[expect(clippy::expect_used, reason = "the room is that of the longest name")]
+        let len = codec::concat(&mut aad.bytes, fields).expect("room for the longest name");
+        aad.len = len;
+        aad
+    }
 }
 
 impl Deref for WrapAad {

@@ -24,3 +24,4 @@ mod rewrap;
 mod rewrap_properties;
 mod rotation_policy;
 mod secret_traits;
+mod wrap_contexts;

@@ -285,7 +285,8 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         data_key: &mut DataKey,
         pool: &mut RandomPool<'_>,
     ) -> Result<(), KeyringError> {
-        let context = WrapContext::new(self.old.core());
+        let context =
+            WrapContext::new(self.old.core()).trusting_backend(self.options.trust_backend);
         // SPEC R-NAME: no other name is accepted.
         let mut writer = SlotWriter::new(room, self.old.suite(), Some(slot.label.name))
             .keeping(self.old.core(), data_key);
