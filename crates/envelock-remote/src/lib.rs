@@ -9,7 +9,10 @@
 )]
 
 mod backend;
+#[cfg_attr(not(test), expect(dead_code, reason = "its keyring is on its way"))]
+mod call;
 mod service_error;
 
 pub use backend::{Backend, Decrypt, Decrypted, Description, Encrypt, Encrypted};
+pub use call::{CallError, CallOptions, with_deadline, with_deadline_sync};
 pub use service_error::{Cause, ServiceError};
