@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Calls of a store and of the keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::exhaustive_structs, reason = "four numbers")]
+#[expect(clippy::exhaustive_structs, reason = "five numbers")]
 pub struct Calls {
     /// Pages that were listed.
     pub lists: u64,
@@ -16,6 +16,10 @@ pub struct Calls {
     /// Wraps and unwraps: three for a header that is changed, one for each slot that a census opens. What a keyring keeps in
     /// memory is counted, too.
     pub keys: u64,
+    /// The bytes of the messages that were written as a whole, with their header, or were to be: as far as the listing has
+    /// lengths.
+    #[serde(default)]
+    pub moved_bytes: u64,
 }
 
 impl Calls {
@@ -27,6 +31,7 @@ impl Calls {
             reads: self.reads + other.reads,
             writes: self.writes + other.writes,
             keys: self.keys + other.keys,
+            moved_bytes: self.moved_bytes + other.moved_bytes,
         }
     }
 
@@ -62,7 +67,8 @@ pub struct Prices {
 }
 
 /// What an item costs that is changed at the first attempt: read, replaced, and read again.
-pub(crate) const CHANGE: Calls = Calls { lists: 0, reads: 2, writes: 1, keys: KEY_CALLS };
+pub(crate) const CHANGE: Calls =
+    Calls { lists: 0, reads: 2, writes: 1, keys: KEY_CALLS, moved_bytes: 0 };
 
 /// The old slot is unwrapped, the new one wrapped, and unwrapped again.
 pub(crate) const KEY_CALLS: u64 = 3;

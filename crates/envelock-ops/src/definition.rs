@@ -92,11 +92,6 @@ impl Definition {
     pub(crate) fn writes(&self) -> bool {
         !self.dry_run && !matches!(self.task, Task::Census { .. })
     }
-
-    /// Returns whether the task writes bodies, whatever the store does for a header.
-    pub(crate) fn moves_bodies(&self) -> bool {
-        matches!(self.task, Task::Reencrypt { .. })
-    }
 }
 
 /// What is done to each item.

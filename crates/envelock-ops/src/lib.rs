@@ -60,7 +60,8 @@ pub use rewrite::Rewrite;
 pub use shard::{Shard, ShardError};
 pub use stage::{FailureLimit, Stage, StageReport};
 pub use store::{
-    CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, StoredItem, Token,
+    CompareAndSwap, Expected, MovesBodies, Properties, Replaced, Store, StoredHeader, StoredItem,
+    Token,
 };
 pub use store_error::StoreError;
 pub use strata::{MAX_STRATA, STRATUM_SAMPLE, Strata, Stratum, StratumCount};

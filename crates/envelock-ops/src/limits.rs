@@ -16,7 +16,7 @@ use std::time::Duration;
 pub struct Limits {
     /// Items that are begun in a second; `None` for no limit. 0 pauses the job.
     pub items_per_second: Option<u32>,
-    /// Bytes that are moved in a second, where the store moves bodies with their headers.
+    /// Bytes of messages that are written as a whole in a second, as [`Calls::moved_bytes`] counts them.
     pub bytes_per_second: Option<u64>,
     /// Calls of the store in a second: pages that are listed, headers that are read or replaced.
     pub requests_per_second: Option<u32>,
@@ -218,9 +218,9 @@ impl Limiter {
     /// Lets an item begin, or returns when to ask again.
     pub(crate) fn begin(&mut self, now: Duration) -> Result<(), Duration> {
         self.is_open(now)?;
-        let Limits { items_per_second, bytes_per_second, key_calls_per_second, .. } = self.limits;
+        let Limits { items_per_second, key_calls_per_second, .. } = self.limits;
         items_per_second.map_or(Ok(()), |_| self.items.ready(now))?;
-        bytes_per_second.map_or(Ok(()), |_| self.bytes.ready(now))?;
+        self.bytes_ready(now)?;
         key_calls_per_second.map_or(Ok(()), |_| self.key_calls.ready(now))?;
         self.requests_ready(now)?;
         if let Some(rate) = items_per_second {
@@ -229,16 +229,21 @@ impl Limiter {
         Ok(())
     }
 
+    /// Lets bytes move, or returns when to ask again.
+    pub(crate) fn bytes_ready(&self, now: Duration) -> Result<(), Duration> {
+        self.limits.bytes_per_second.map_or(Ok(()), |_| self.bytes.ready(now))
+    }
+
     fn requests_ready(&self, now: Duration) -> Result<(), Duration> {
         self.limits.requests_per_second.map_or(Ok(()), |_| self.requests.ready(now))
     }
 
     /// Takes what was called and moved from the buckets, so that what follows waits for it.
-    pub(crate) fn charge(&mut self, calls: Calls, bytes: u64, now: Duration) {
+    pub(crate) fn charge(&mut self, calls: Calls, now: Duration) {
         let Limits { bytes_per_second, requests_per_second, key_calls_per_second, .. } =
             self.limits;
         if let Some(rate) = bytes_per_second {
-            self.bytes.take(bytes, rate, now);
+            self.bytes.take(calls.moved_bytes, rate, now);
         }
         if let Some(rate) = requests_per_second {
             self.requests.take(calls.requests(), rate.into(), now);
@@ -400,7 +405,10 @@ mod tests {
         while now < end {
             match limiter.begin(now) {
                 Ok(()) => {
-                    limiter.charge(Calls { reads: 2, writes: 1, lists: 0, keys: 4 }, 1000, now);
+                    limiter.charge(
+                        Calls { reads: 2, writes: 1, lists: 0, keys: 4, moved_bytes: 1000 },
+                        now,
+                    );
                     begun += 1;
                 }
                 Err(until) => now = until.max(now + Duration::from_millis(1)),

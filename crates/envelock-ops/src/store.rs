@@ -165,12 +165,24 @@ pub struct Properties {
     pub id: Option<String>,
     /// How strong its compare-and-swap is.
     pub compare_and_swap: CompareAndSwap,
-    /// Whether a replacement of a header writes the whole message.
-    pub moves_bodies: bool,
+    /// When a replacement of a header writes the whole message.
+    pub moves_bodies: MovesBodies,
     /// Whether [`rewrite`](Store::rewrite) replaces whole messages.
     pub rewrites_bodies: bool,
     /// Whether [`read`](Store::read) returns when bodies were encrypted.
     pub dates_bodies: bool,
+}
+
+/// When a replacement of a header writes the whole message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MovesBodies {
+    /// Never: headers are replaced by themselves.
+    Never,
+    /// Where the new header has another length than the old one.
+    OtherLength,
+    /// Always.
+    Always,
 }
 
 /// How strong the compare-and-swap of a store is.

@@ -5,14 +5,15 @@ use super::{Halt, Job, Step};
 use crate::breaker::{Passage, Sign};
 use crate::calls::{CHANGE, Calls};
 use crate::census::Census;
-use crate::definition::Definition;
+use crate::definition::{Definition, Task};
 use crate::item::{ItemKey, Listed};
 use crate::limits::Limits;
 use crate::operation::Operation;
 use crate::outcome::{Exclusion, Failure, Outcome, Tally};
+use crate::store::MovesBodies;
 use crate::strata::{Strata, StratumRef, stage_hash};
 use crate::undo::record_len;
-use crate::work::{Finding, State, Work};
+use crate::work::{Finding, State, Work, Written};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ impl Work {
             is_measured: true,
             read_time: None,
             calls: Calls::default(),
+            written: None,
             before: None,
             logged: None,
             witness_of: None,
@@ -109,10 +111,21 @@ impl Job {
         }
         if let Some(work) = self.page.todo.front() {
             let begins = matches!(work.state, State::Read) && !self.is_ending();
+            let moved = match &work.state {
+                State::Replace(intent) => self.moved_bytes(work.bytes, Some(intent.written())),
+                _ => 0,
+            };
             if matches!(work.state, State::Replace(_))
                 && let Some(step) = self.recheck(now, operation, CHECK_HOLDS)
             {
                 return step;
+            }
+            // A page is prepared as a whole, and its messages are copied one after the other.
+            if moved > 0
+                && !self.is_ending()
+                && let Err(until) = self.limiter.bytes_ready(now)
+            {
+                return Step::Wait { until: Some(until) };
             }
             // What is prepared is written before a pause, not after it.
             let is_closed =
@@ -188,13 +201,23 @@ impl Job {
         made.saturating_add(CHANGE.cost(prices).saturating_mul(items))
     }
 
-    /// Counts the calls of work that came back, and its bytes if it wrote any.
+    /// Counts the calls of work that came back, and its bytes if the store moved them.
     fn charge(&mut self, work: &mut Work, now: Duration) {
-        let calls = std::mem::take(&mut work.calls);
-        let moves = self.properties.moves_bodies || self.state.definition.moves_bodies();
-        let bytes = work.bytes.filter(|_| moves && calls.writes > 0).unwrap_or(0);
-        self.limiter.charge(calls, bytes, now);
+        let mut calls = std::mem::take(&mut work.calls);
+        calls.moved_bytes = self.moved_bytes(work.bytes, work.written.take());
+        self.limiter.charge(calls, now);
         self.page.calls = self.page.calls.plus(calls);
+    }
+
+    /// Returns how many bytes of a message the store moves to write this.
+    fn moved_bytes(&self, bytes: Option<u64>, written: Option<Written>) -> u64 {
+        let moves = match (self.properties.moves_bodies, written) {
+            (_, None) => false,
+            (_, Some(Written::Body)) | (MovesBodies::Always, _) => true,
+            (MovesBodies::OtherLength, Some(written)) => written == Written::OtherLength,
+            (MovesBodies::Never, _) => false,
+        };
+        bytes.filter(|_| moves).unwrap_or(0)
     }
 
     /// Takes back work that was run.
@@ -222,7 +245,12 @@ impl Job {
             State::Intended(intent) if self.state.definition.dry_run => {
                 self.page.dry_run_bytes += record_len(&work.key, &intent.stored.header);
                 // It would be replaced, and read back.
-                let more = Calls { reads: 1, writes: 1, ..Calls::default() };
+                let written = match self.state.definition.task {
+                    Task::Reencrypt { .. } => Written::Body,
+                    _ => intent.written(),
+                };
+                let moved_bytes = self.moved_bytes(work.bytes, Some(written));
+                let more = Calls { reads: 1, writes: 1, moved_bytes, ..Calls::default() };
                 self.page.calls = self.page.calls.plus(more);
                 let finding = match work.leave(*intent).1 {
                     Some(why) => Finding::Partly(why),

@@ -167,7 +167,7 @@ impl Job {
     fn was_listed(&mut self, now: Duration) {
         let call = Calls { lists: 1, ..Calls::default() };
         self.state.calls = self.state.calls.plus(call);
-        self.limiter.charge(call, 0, now);
+        self.limiter.charge(call, now);
     }
 
     /// Takes the result of [`Step::List`].

@@ -3,7 +3,9 @@
 use super::walk::Walk;
 use crate::item::{ItemKey, Listed, MAX_ITEM_KEY_LEN, Page};
 use crate::rewrite::Rewrite;
-use crate::store::{CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader};
+use crate::store::{
+    CompareAndSwap, Expected, MovesBodies, Properties, Replaced, Store, StoredHeader,
+};
 use crate::store_error::StoreError;
 use envelock::file::{FileError, MessageFile, MessageFileError, reencrypt, replace_header};
 use envelock::{Envelope, Error, Keyring, OsRandom, RandomSource};
@@ -143,7 +145,10 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
             name,
             id: self.id.get_or_init(|| root_id(&self.root).ok()).clone(),
             compare_and_swap: CompareAndSwap::Advisory,
-            moves_bodies: false,
+            moves_bodies: match self.layout {
+                Layout::Inline => MovesBodies::OtherLength,
+                Layout::Sidecar { .. } => MovesBodies::Never,
+            },
             // Two files are not replaced at once.
             rewrites_bodies: self.layout == Layout::Inline,
             // The times of a file change with its header, or with a copy of the file.

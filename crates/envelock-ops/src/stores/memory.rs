@@ -3,7 +3,7 @@
 use crate::item::{ItemKey, Listed, Page};
 use crate::rewrite::Rewrite;
 use crate::store::{
-    CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, StoredItem,
+    CompareAndSwap, Expected, MovesBodies, Properties, Replaced, Store, StoredHeader, StoredItem,
 };
 use crate::store_error::StoreError;
 use std::collections::BTreeMap;
@@ -151,7 +151,7 @@ impl Store for MemoryStore {
             name: "memory".into(),
             id: None,
             compare_and_swap: CompareAndSwap::Strong,
-            moves_bodies: false,
+            moves_bodies: MovesBodies::Never,
             rewrites_bodies: true,
             dates_bodies: false,
         }

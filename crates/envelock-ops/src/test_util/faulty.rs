@@ -4,7 +4,8 @@ use super::SplitMix;
 use crate::item::{ItemKey, Page};
 use crate::rewrite::Rewrite;
 use crate::store::{
-    CompareAndSwap, Expected, Properties, Replaced, Store, StoredHeader, StoredItem, Token,
+    CompareAndSwap, Expected, MovesBodies, Properties, Replaced, Store, StoredHeader, StoredItem,
+    Token,
 };
 use crate::store_error::StoreError;
 use crate::stores::{MemoryItem, MemoryStore};
@@ -200,7 +201,7 @@ impl Store for FaultyStore {
             name: "faulty".into(),
             id: None,
             compare_and_swap: CompareAndSwap::Strong,
-            moves_bodies: false,
+            moves_bodies: MovesBodies::Never,
             rewrites_bodies: true,
             dates_bodies: false,
         }

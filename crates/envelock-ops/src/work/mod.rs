@@ -6,7 +6,7 @@
 mod compare;
 mod state;
 
-pub(crate) use state::{Finding, Intent, State};
+pub(crate) use state::{Finding, Intent, State, Written};
 
 use crate::breaker::{BackEnd, Sign};
 use crate::calls::{Calls, KEY_CALLS};
@@ -45,6 +45,8 @@ pub struct Work {
     pub(crate) read_time: Option<Duration>,
     /// The calls since the work was last given back.
     pub(crate) calls: Calls,
+    /// What the store has written since then, or may have.
+    pub(crate) written: Option<Written>,
     /// The header that the item had before this job, if it is known to be tried and neither an intent nor `logged` has it.
     pub(crate) before: Option<Vec<u8>>,
     /// What the log has of this attempt, after its intent is left.
@@ -215,6 +217,9 @@ impl Work {
     /// Takes the result of a replacement or of a settlement.
     pub fn was_written(&mut self, replaced: Result<Replaced, StoreError>) {
         self.calls.writes += 1;
+        if let (State::Replace(intent), Ok(Replaced::Done) | Err(_)) = (&self.state, &replaced) {
+            self.written = Some(intent.written());
+        }
         self.state = match (std::mem::replace(&mut self.state, State::Read), replaced) {
             (State::Replace(intent), Ok(Replaced::Done)) => State::ReadBack(intent, Ok(())),
             // It may have happened nevertheless.

@@ -35,10 +35,30 @@ pub(crate) struct Intent {
 }
 
 impl Intent {
+    /// Returns what a store writes for it.
+    pub(crate) fn written(&self) -> Written {
+        match &self.body {
+            Some(_) => Written::Body,
+            None if self.new.len() == self.stored.header.len() => Written::SameLength,
+            None => Written::OtherLength,
+        }
+    }
+
     /// Returns the intent to replace a header, of which the log knows nothing yet.
     pub(crate) fn new(stored: StoredHeader, new: Vec<u8>) -> Self {
         Intent { stored, new, digest: None, body: None, left: None, is_repair: false }
     }
+}
+
+/// What is written of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// A header that is as long as the old one.
+    SameLength,
+    /// A header of another length.
+    OtherLength,
+    /// Header and body.
+    Body,
 }
 
 /// How an attempt ended.

@@ -1,11 +1,11 @@
 //! Calls: how many there are, how many in a second, what they cost; and names that a source may not have.
 
 use crate::common::{MemoryRecords, NOW, finished, header, key, open, run, run_to_end, stale};
-use envelock::{Envelope, MemoryKeyring, MultiKeyring};
-use envelock_ops::stores::MemoryStore;
+use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, MultiKeyring};
+use envelock_ops::stores::{Directory, Layout, MemoryStore};
 use envelock_ops::{
-    Calls, CensusMode, Definition, End, EnvelopeOperation, Halt, LabelCensus, Limits, Prices,
-    Report, Shard, Start, Store, Task,
+    Calls, Cause, CensusMode, Definition, End, EnvelopeOperation, Halt, LabelCensus, Limits,
+    Prices, Report, Shard, Start, Store, Task, UndoIndex,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn limited(
 }
 
 fn calls(report: &Report) -> [u64; 4] {
-    let Calls { lists, reads, writes, keys } = report.calls;
+    let Calls { lists, reads, writes, keys, .. } = report.calls;
     [lists, reads, writes, keys]
 }
 
@@ -54,6 +54,69 @@ fn dry_run_forecasts_the_calls_of_the_job() {
     assert_eq!(calls(&report), [7, 122, 60, 180]);
     assert_eq!(calls(&forecast), calls(&report));
     assert_eq!(report.spent(), 7 * 5_000 + 122 * 400 + 60 * 5_000 + 180 * 3_000);
+}
+
+/// Runs a task over one directory, on a clock that stands still but for waits. Returns its report, its undo log and how long
+/// it took.
+fn over_files(
+    store: &Directory<Arc<MemoryKeyring>>,
+    (task, dry_run): (&Task, bool),
+    keys: &EnvelopeOperation<Arc<MemoryKeyring>>,
+    limits: Limits,
+) -> (Report, Vec<u8>, Duration) {
+    let name = store.properties().name;
+    let definition = Definition { dry_run, ..Definition::new(name, task.clone()) };
+    let start = Start { limits, ..Start::new(NOW, store.properties()) };
+    let mut records = MemoryRecords::default();
+    let mut job = open(&definition, Shard::WHOLE, &records, &start, keys).unwrap();
+    let mut now = NOW;
+    let report = finished(run(&mut job, store, keys, &mut records, &mut now));
+    let log = [UndoIndex::log_start(&definition.id()), records.undo].concat();
+    (report, log, now - NOW)
+}
+
+#[test]
+fn messages_that_are_copied_count_and_wait_and_headers_in_place_do_not() {
+    let keyring = Arc::new(MemoryKeyring::create("orders").unwrap());
+    let envelope = Envelope::new(keyring.clone());
+    let root = tempfile::tempdir().unwrap();
+    let write = |number: usize| {
+        let message = envelope.encrypt(&[0; 10_000], Aad::none()).unwrap();
+        std::fs::write(root.path().join(number.to_string()), &message).unwrap();
+        message.len() as u64
+    };
+    let bytes: u64 = (0..10).map(write).sum();
+    keyring.rotate().unwrap();
+    let store = Directory::new(root.path(), Layout::Inline, Envelope::new(keyring.clone()));
+    let slow = Limits { bytes_per_second: Some(bytes / 10), ..Limits::default() };
+
+    let (rewrapped, _, took) = over_files(&store, (&Task::rewrap(), false), &keys(&keyring), slow);
+    assert_eq!((rewrapped.tally.changed, rewrapped.calls.moved_bytes), (10, 0));
+    assert_eq!(took, Duration::ZERO);
+
+    let escrow = Arc::new(MemoryKeyring::create("escrow").unwrap());
+    let add = Task::AddName { from_compromised: vec![] };
+    let adding = EnvelopeOperation::new(Envelope::new(keyring.clone()), add.clone()).adding(escrow);
+    let (forecast, _, _) = over_files(&store, (&add, true), &adding, Limits::default());
+    let (added, log, took) = over_files(&store, (&add, false), &adding, slow);
+    assert_eq!(added.tally.changed, 10);
+    assert_eq!((forecast.calls.moved_bytes, added.calls.moved_bytes), (bytes, bytes));
+    assert!((8..=10).contains(&took.as_secs()), "{took:?}");
+
+    // The slots go again, and the copies are shorter.
+    let undo = Task::Restore { job: added.job.clone() };
+    let index = UndoIndex::read(&log).unwrap();
+    let undoing =
+        EnvelopeOperation::new(Envelope::new(keyring.clone()), undo.clone()).restoring(index);
+    let (restored, _, took) = over_files(&store, (&undo, false), &undoing, slow);
+    assert_eq!(restored.tally.changed, 10);
+    assert!(restored.calls.moved_bytes > bytes && took.as_secs() >= 8, "{took:?}");
+
+    let again = Task::reencrypt(Cause::DataKeyLeaked);
+    let encrypting = EnvelopeOperation::new(Envelope::new(keyring), again.clone());
+    let (forecast, _, _) = over_files(&store, (&again, true), &encrypting, Limits::default());
+    let (encrypted, _, _) = over_files(&store, (&again, false), &encrypting, slow);
+    assert_eq!((forecast.calls.moved_bytes, encrypted.calls.moved_bytes), (bytes, bytes));
 }
 
 #[test]

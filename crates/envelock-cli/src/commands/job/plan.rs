@@ -128,8 +128,10 @@ impl Plan {
         // Each item that is due is read again after it was written.
         let again = p50.saturating_mul(u32::try_from(due).unwrap_or(u32::MAX));
         let at_once = u32::from(controls.limits.concurrency.max(1));
+        let moved = survey.report.calls.moved_bytes;
         let written = match self.definition.task {
-            Task::Reencrypt { .. } => "bodies read and".into(),
+            Task::Reencrypt { .. } => format!("{} bytes of messages read and", grouped(moved)),
+            _ if moved > 0 => format!("{} bytes of messages copied and", grouped(moved)),
             _ => format!("{} bytes of headers", grouped(survey.header_bytes)),
         };
         text += &format!(

@@ -97,6 +97,7 @@ impl Survey {
             envelope: keyring.envelope(),
             other: other.map(|other| -> Arc<dyn Keyring> { other.lifecycle() }),
             sizes: &store.bytes,
+            targets: keys.targets().map_err(StartError::from)?,
             header_bytes: AtomicU64::new(0),
             advice: Advice::default(),
             versions: Mutex::default(),
@@ -160,6 +161,8 @@ struct SurveyScan<'a> {
     envelope: Envelope<Arc<dyn Keyring>>,
     other: Option<Arc<dyn Keyring>>,
     sizes: &'a Mutex<BTreeMap<ItemKey, u64>>,
+    /// What headers are wrapped under.
+    targets: Vec<VersionName>,
     header_bytes: AtomicU64,
     advice: Advice,
     /// The versions that were seen, and what the keys say about each.
@@ -192,6 +195,20 @@ impl SurveyScan<'_> {
                     && self.advice.count(cause, &parsed, item.stored.body_written)
             }
             _ => false,
+        })
+    }
+
+    /// Returns whether the new header is as long as the old one, as far as names tell: slots of a name are as long as each
+    /// other where one kind of keyring wrapped them.
+    fn keeps_length(&self, item: &Item<'_>) -> bool {
+        let (Task::Rewrap { .. }, Ok(parsed)) = (self.task, inspect(&item.stored.header)) else {
+            return false;
+        };
+        parsed.slots().all(|slot| {
+            let label = slot.label;
+            let is_mine =
+                self.envelope.keyring().freshness(&label).ok() != Some(Freshness::NotMine);
+            !is_mine || self.targets.iter().any(|to| to.name.len() == label.name.as_str().len())
         })
     }
 
@@ -232,8 +249,9 @@ impl Operation for SurveyScan<'_> {
             Ok(true) => {
                 let len = item.stored.header.len() as u64;
                 self.header_bytes.fetch_add(len, Ordering::Relaxed);
-                // A dry run counts the new header, and keeps nothing of it.
-                Verdict::Change { header: Vec::new(), left: None }
+                // A dry run looks at the length of the new header, and keeps nothing of it.
+                let new = if self.keeps_length(item) { len } else { 0 };
+                Verdict::Change { header: vec![0; usize::try_from(new).unwrap_or(0)], left: None }
             }
             Ok(false) => Verdict::Current,
             Err(error) => error.into(),
