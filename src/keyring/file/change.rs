@@ -25,6 +25,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
+use std::io;
 use zeroize::Zeroizing;
 
 impl Lifecycle for FileKeyring {
@@ -167,10 +168,14 @@ impl OpenKeyFile {
     /// Returns the latest snapshot, and the lock under which it stays that; of a file that this process may not lock,
     /// the one that was loaded last.
     pub(super) fn lock_to_copy(&self) -> Result<(Option<Writer<'_>>, Arc<Snapshot>), KeyFileError> {
-        match self.lock_latest() {
-            Ok((writer, latest)) => Ok((Some(writer), latest)),
-            Err(error @ KeyFileError::File(FileError::Locked { .. })) => Err(error),
-            Err(_) => Ok((None, self.snapshot().clone())),
+        match self.writer(self.options.lock_wait) {
+            Ok(mut writer) => {
+                let _last_load = lock(&self.last_load);
+                let latest = self.latest(&mut writer)?;
+                Ok((Some(writer), latest))
+            }
+            Err(error) if is_not_allowed(&error) => Ok((None, self.snapshot().clone())),
+            Err(error) => Err(error),
         }
     }
 
@@ -191,6 +196,19 @@ impl OpenKeyFile {
         self.install(Arc::new(new));
         pending.mark_recorded();
         Ok(())
+    }
+}
+
+/// Returns whether `error` means that this process may not lock the file: it has no permission, or the medium takes no
+/// writes or no locks. Another error can come from a file that other processes change.
+fn is_not_allowed(error: &KeyFileError) -> bool {
+    match error {
+        KeyFileError::ReadOnly { .. } | KeyFileError::File(FileError::NoLocks { .. }) => true,
+        KeyFileError::File(FileError::Io { source, .. }) => matches!(
+            source.kind(),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+        ),
+        _ => false,
     }
 }
 

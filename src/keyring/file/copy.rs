@@ -49,7 +49,9 @@ impl FileKeyring {
     /// it has the material under another name; [`KeyFileFault::TokenVersion`] for a version on a token;
     /// [`LifecycleError::VersionState`] if the first version of a new key was never primary: promote it, or destroy it;
     /// [`LifecycleError::Conflict`] if `to` was changed meanwhile; [`FileError::Locked`] if another process
-    /// changes this file, as do two copies between two files in opposite directions. Nothing has changed then.
+    /// changes this file, as do two copies between two files in opposite directions; another [`FileError`] if it
+    /// cannot be locked for a reason other than missing permission, or a medium without writes or without locks.
+    /// Nothing has changed then.
     ///
     /// # Security
     ///

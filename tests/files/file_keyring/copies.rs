@@ -178,6 +178,18 @@ fn copy_from_a_locked_file_is_refused_and_from_one_that_cannot_be_locked_is_made
     read_only.copy_key(&to).unwrap();
     assert_eq!(states(&to), states(&a));
     drop(lock);
+    // A lock that others can take, and this process cannot: they can change the file meanwhile.
+    let lock = directory.join("a.keys.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let to = MemoryKeyring::create("other").unwrap();
+    let error = a.copy_key(&to).unwrap_err();
+    let KeyFileError::File(FileError::NotRegular { path, .. }) = file_error(&error) else {
+        panic!("{error:?}")
+    };
+    assert_eq!(*path, lock);
+    assert!(to.keysets().unwrap().keyset("orders").is_none());
+    fs::remove_dir(&lock).unwrap();
     let before = b.keysets().unwrap();
     // The name is there with other material.
     let error = a.copy_key(&b).unwrap_err();
