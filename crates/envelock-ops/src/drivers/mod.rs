@@ -85,8 +85,12 @@ pub fn replace(path: &Path, end: &str, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_os_string();
     name.push(end);
     let new = PathBuf::from(name);
-    // What a killed process left is cut off.
-    let mut file = options().write(true).create(true).truncate(true).open(&new)?;
+    // What a killed process left, or a link that somebody put there, which is not followed.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = options().write(true).create_new(true).open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;

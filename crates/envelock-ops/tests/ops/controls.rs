@@ -43,6 +43,19 @@ fn file_is_read_once_a_second_and_changes_the_limits() {
     assert!(file.controls().paused);
 }
 
+#[cfg(unix)]
+#[test]
+fn link_at_the_name_of_a_file_that_is_not_complete_is_not_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let [victim, path] = ["victim", "job.json"].map(|name| directory.path().join(name));
+    std::fs::write(&victim, "theirs").unwrap();
+    std::os::unix::fs::symlink(&victim, directory.path().join("job.json.new")).unwrap();
+    envelock_ops::drivers::replace(&path, ".new", b"ours").unwrap();
+    assert_eq!(std::fs::read(&victim).unwrap(), b"theirs");
+    assert_eq!(std::fs::read(&path).unwrap(), b"ours");
+    assert!(path.symlink_metadata().unwrap().is_file());
+}
+
 #[test]
 fn wrong_content_is_reported_once_and_changes_nothing() {
     let (_directory, path, mut file) = file(None);
