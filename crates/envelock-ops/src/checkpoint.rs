@@ -41,6 +41,8 @@ pub struct Checkpoint {
     /// Items tried and failed in this stage.
     pub(crate) stage_items: u64,
     pub(crate) stage_failures: u64,
+    #[serde(default)]
+    pub(crate) stage_conflicts: u64,
     /// The same by stratum; in a dry run over all stages.
     pub(crate) strata: Strata,
     pub(crate) stages: Vec<StageReport>,
@@ -121,6 +123,7 @@ impl Checkpoint {
             tally: Tally::default(),
             stage_items: 0,
             stage_failures: 0,
+            stage_conflicts: 0,
             strata: Strata::default(),
             stages: Vec::new(),
             census: Census::default(),

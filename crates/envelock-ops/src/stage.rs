@@ -121,6 +121,12 @@ pub struct StageReport {
     pub items: u64,
     /// The items that failed.
     pub failures: u64,
+    /// The items that were not tried, since other writers changed them in each attempt.
+    #[serde(default)]
+    pub conflicts: u64,
+    /// How many items without a failure prove the limit of the job.
+    #[serde(default)]
+    pub needed: u64,
     /// The rate of failures is at most this, in millionths, at the confidence.
     pub at_most_millionths: u32,
     /// The confidence, in thousandths.
@@ -131,14 +137,17 @@ pub struct StageReport {
     pub failing: Vec<StratumCount>,
 }
 
+/// The items of a stage.
+#[derive(Clone, Copy)]
+pub(crate) struct Tried {
+    pub(crate) items: u64,
+    pub(crate) failures: u64,
+    pub(crate) conflicts: u64,
+}
+
 impl StageReport {
-    pub(crate) fn new(
-        stage: usize,
-        failures: u64,
-        items: u64,
-        strata: &Strata,
-        limit: FailureLimit,
-    ) -> Self {
+    pub(crate) fn new(stage: usize, tried: Tried, strata: &Strata, limit: FailureLimit) -> Self {
+        let Tried { items, failures, conflicts } = tried;
         let failing = strata.counts().iter().filter(|count| count.failures > 0);
         let failing: Vec<_> = failing.cloned().collect();
         let is_exceeded = |of: &StratumCount| limit.is_exceeded(of.failures, of.items);
@@ -147,25 +156,51 @@ impl StageReport {
             stage,
             items,
             failures,
+            conflicts,
+            needed: limit.needed(),
             // At most a million.
             at_most_millionths: (upper * f64::from(MILLION)).ceil() as u32,
             confidence_thousandths: limit.confidence_thousandths,
-            passes: limit.is_kept(failures, items) && !failing.iter().any(is_exceeded),
+            passes: limit.is_kept(failures, items)
+                && !is_mostly_conflicts(items, conflicts)
+                && !failing.iter().any(is_exceeded),
             failing,
         }
     }
+
+    /// Returns whether nothing speaks against the next stage: the stage passes, or nothing failed among too few items to
+    /// prove the limit. The next stage has more of them.
+    pub fn is_clean(&self) -> bool {
+        self.passes || self.failures == 0 && !is_mostly_conflicts(self.items, self.conflicts)
+    }
+
+    /// Returns how many items without a failure are missing for a proof of the limit, if nothing failed and any are.
+    pub fn missing(&self) -> Option<u64> {
+        self.needed.checked_sub(self.items).filter(|&missing| missing > 0 && self.failures == 0)
+    }
+}
+
+/// Returns whether so few items were tried that they stand for nothing.
+fn is_mostly_conflicts(items: u64, conflicts: u64) -> bool {
+    conflicts > 0 && conflicts >= items
 }
 
 impl fmt::Display for StageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StageReport { stage, items, failures, .. } = self;
+        let StageReport { stage, items, failures, conflicts, .. } = self;
         let upper = f64::from(self.at_most_millionths) / 10_000.0;
         let confidence = f64::from(self.confidence_thousandths) / 10.0;
         let number = stage + 1;
+        if items + conflicts == 0 {
+            return write!(f, "stage {number}: no items");
+        }
         write!(
             f,
             "stage {number}: {failures} of {items} failed, at most {upper:.4} % at {confidence} %"
         )?;
+        if *conflicts > 0 {
+            write!(f, "; {conflicts} not tried, changed by other writers")?;
+        }
         for StratumCount { stratum, items, failures, .. } in self.failing.iter().take(3) {
             write!(f, "; {failures} of {items} of {stratum}")?;
         }

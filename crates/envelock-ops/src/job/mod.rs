@@ -19,7 +19,7 @@ use crate::limits::{Latency, Limiter, Limits};
 use crate::operation::Operation;
 use crate::outcome::Tally;
 use crate::report::Report;
-use crate::stage::{FailureLimit, StageReport};
+use crate::stage::{FailureLimit, StageReport, Tried};
 use crate::store::Properties;
 use crate::store_error::StoreError;
 use crate::strata::Strata;
@@ -233,6 +233,7 @@ impl Job {
         self.state.after = None;
         self.state.at_gate_since = None;
         (self.state.stage_items, self.state.stage_failures) = (0, 0);
+        self.state.stage_conflicts = 0;
         if !self.state.definition.dry_run {
             self.state.strata = Strata::default();
         }
@@ -240,12 +241,17 @@ impl Job {
     }
 
     fn stage_report(&self) -> StageReport {
-        let Checkpoint { stage, stage_failures, stage_items, strata, definition, .. } = &self.state;
-        StageReport::new(*stage, *stage_failures, *stage_items, strata, definition.failure_limit)
+        let Checkpoint { stage, stage_failures, stage_items, stage_conflicts, .. } = self.state;
+        let tried =
+            Tried { items: stage_items, failures: stage_failures, conflicts: stage_conflicts };
+        let limit = self.state.definition.failure_limit;
+        StageReport::new(stage, tried, &self.state.strata, limit)
     }
 
     fn gate(&mut self, now: Duration) -> Step {
-        if !self.state.definition.writes() {
+        // A stage without items, since an earlier one had them all, proves nothing.
+        let is_empty = self.state.stage_items + self.state.stage_conflicts == 0;
+        if !self.state.definition.writes() || is_empty {
             self.decide(true);
             return Step::Wait { until: Some(now) };
         }
@@ -267,10 +273,11 @@ impl Job {
         state.census.merge(&page.census);
         state.strata.merge(&page.strata);
         state.calls = state.calls.plus(page.calls);
-        let Tally { changed, current, failed: failures, .. } = page.tally;
+        let Tally { changed, current, failed: failures, conflict, .. } = page.tally;
         let items = changed + current + failures;
         state.stage_items += items;
         state.stage_failures += failures;
+        state.stage_conflicts += conflict;
         self.run_items += items;
         self.run_failures += failures;
         self.run_gone += page.tally.gone;

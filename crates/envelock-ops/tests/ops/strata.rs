@@ -1,11 +1,14 @@
 //! Canaries by stratum: each has its share of the first stage, and one that fails stops the job.
 
-use crate::common::{MemoryRecords, NOW, header, keyring, open, rng, run_gated, run_to_end};
+use crate::common::{
+    MemoryRecords, NOW, finished, header, keyring, open, rng, run_gated, run_to_end, stale,
+};
 use envelock::{Envelope, MemoryKeyring, OpenedKey, Timestamp};
 use envelock_ops::stores::MemoryStore;
 use envelock_ops::{
-    Definition, End, EnvelopeOperation, FailureLimit, Halt, Item, ItemKey, Operation, Report,
-    STRATUM_SAMPLE, Shard, Stage, StageReport, Start, Store, Strata, Task, Verdict, VersionName,
+    Definition, End, EnvelopeOperation, Expected, FailureLimit, Halt, Item, ItemKey, Operation,
+    Page, Properties, Replaced, Report, STRATUM_SAMPLE, Shard, Stage, StageReport, Start, Store,
+    StoreError, StoredHeader, Strata, Task, Verdict, VersionName,
 };
 use std::sync::Arc;
 
@@ -149,4 +152,68 @@ fn stage_does_not_pass_if_one_stratum_fails_below_the_limit_of_all() {
         checkpoint.contains("\"prefix\":\"small\"},\"items\":4,\"failures\":4"),
         "{checkpoint}"
     );
+}
+
+/// A store in which another writer is always faster.
+struct Contested(MemoryStore);
+
+impl Store for Contested {
+    fn properties(&self) -> Properties {
+        self.0.properties()
+    }
+    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+        self.0.list(after, most)
+    }
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        self.0.read(item)
+    }
+    fn replace(&self, _: &ItemKey, _: Expected<'_>, _: &[u8]) -> Result<Replaced, StoreError> {
+        Ok(Replaced::Conflict)
+    }
+}
+
+/// Runs a job with one stage before the last.
+fn gated(
+    up_to_millionths: u32,
+    keyring: &Arc<MemoryKeyring>,
+    store: &dyn Store,
+    gate: fn(&StageReport) -> bool,
+) -> (End, std::time::Duration) {
+    let first = Stage { up_to_millionths, soak_seconds: 900 };
+    let definition = Definition {
+        stages: vec![first, Stage::all()],
+        ..Definition::new("memory", Task::rewrap())
+    };
+    let (mut records, keys, mut now) = (MemoryRecords::default(), keys(keyring), NOW);
+    let start = Start::new(NOW, store.properties());
+    let mut job = open(&definition, Shard::WHOLE, &records, &start, &keys).unwrap();
+    let end = run_gated(&mut job, store, &keys, &mut records, &mut now, gate);
+    (end, now - NOW)
+}
+
+#[test]
+fn stage_of_conflicts_does_not_pass_and_a_small_one_says_what_it_lacks() {
+    let (keyring, store) = stale(40);
+    let (end, _) = gated(500_000, &keyring, &Contested(store), StageReport::is_clean);
+    let End::Halted { why: Halt::Stage(stage), .. } = end else { panic!("{end:?}") };
+    assert!(stage.items == 0 && stage.conflicts > 10 && !stage.passes, "{stage:?}");
+    let text = format!("; {} not tried, changed by other writers", stage.conflicts);
+    assert!(stage.to_string().ends_with(&text), "{stage}");
+
+    let (keyring, store) = stale(40);
+    let (end, _) = gated(500_000, &keyring, &store, |stage| {
+        assert!(!stage.passes);
+        assert_eq!(stage.missing(), Some(299 - stage.items));
+        stage.is_clean()
+    });
+    assert_eq!(finished(end).tally.changed, 40);
+}
+
+#[test]
+fn stage_without_items_neither_waits_nor_asks() {
+    let (keyring, store) = stale(40);
+    let (end, took) = gated(1, &keyring, &store, |stage| panic!("{stage}"));
+    let report = finished(end);
+    assert_eq!((report.tally.changed, took), (40, std::time::Duration::ZERO));
+    assert_eq!(report.stages[0].to_string(), "stage 1: no items");
 }

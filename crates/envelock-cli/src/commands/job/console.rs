@@ -233,12 +233,20 @@ impl Control for Console {
 
     fn gate(&mut self, stage: &StageReport) -> bool {
         self.say(&stage.to_string(), || json!({ "status": "stage", "stage": stage }));
+        if let Some(missing) = stage.missing() {
+            let number = stage.stage.saturating_add(1);
+            let text = format!(
+                "stage {number}: {} more items without a failure are needed to prove the limit",
+                grouped(missing)
+            );
+            self.say(&text, || json!({ "status": "too_few", "stage": number, "missing": missing }));
+        }
         let goes_on = if std::mem::take(&mut self.releases) {
             true
-        } else if !stage.passes && stage.failures > 0 {
+        } else if !stage.is_clean() {
             false
         } else {
-            // Without a failure, too few items prove nothing and harm nothing: the next stage has more.
+            // Too few items prove nothing and harm nothing: the next stage has more.
             self.gate.clone().is_none_or(|gate| self.ask(&gate, stage))
         };
         goes_on && !self.was_stopped()
@@ -316,6 +324,7 @@ impl Console {
             ("ENVELOCK_STAGE", stage.stage.saturating_add(1) as u64),
             ("ENVELOCK_ITEMS", stage.items),
             ("ENVELOCK_FAILURES", stage.failures),
+            ("ENVELOCK_NEEDED", stage.needed),
             ("ENVELOCK_AT_MOST_MILLIONTHS", u64::from(stage.at_most_millionths)),
         ];
         let mut command = Command::new("sh");
