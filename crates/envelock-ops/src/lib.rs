@@ -25,6 +25,7 @@ mod checkpoint;
 mod definition;
 mod digest;
 pub mod drivers;
+mod error_text;
 mod item;
 mod job;
 mod limits;

@@ -2,6 +2,7 @@
 
 use crate::breaker::{BackEnd, Breaker, Outage, Passage, Sign};
 use crate::calls::Calls;
+use crate::error_text::with_sources;
 use crate::store_error::StoreError;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -329,7 +330,7 @@ impl Limiter {
 
     /// Takes note of a listing or a probe of the store that failed.
     pub(crate) fn store_failed(&mut self, error: &StoreError, now: Duration) {
-        self.store.open(error.to_string(), error.retry_after(), now);
+        self.store.open(with_sources(error), error.retry_after(), now);
         self.has_failed[0] = true;
         self.concurrency.decrease();
     }
@@ -347,7 +348,7 @@ impl Limiter {
             envelock::Error::Backend(error) => error.retry_after(),
             _ => None,
         };
-        self.keys.open(error.to_string(), asked, now);
+        self.keys.open(with_sources(error), asked, now);
         self.has_failed[1] = true;
     }
 

@@ -6,6 +6,7 @@ use crate::breaker::{Passage, Sign};
 use crate::calls::{CHANGE, Calls};
 use crate::census::Census;
 use crate::definition::{Definition, Task};
+use crate::error_text::with_sources;
 use crate::item::{ItemKey, Listed};
 use crate::limits::Limits;
 use crate::operation::Operation;
@@ -351,7 +352,7 @@ impl Job {
         if work.attempt >= attempts {
             match outcome {
                 Outcome::Failed(failure) if !work.is_whole && !work.records.is_empty() => {
-                    let why = failure.to_string();
+                    let why = with_sources(&failure);
                     self.count(&work, &Outcome::Failed(Failure::Unsettled(why)));
                 }
                 outcome => self.count(&work, &outcome),
@@ -380,7 +381,7 @@ impl Job {
                 self.list_failure(
                     &work.key,
                     "failed",
-                    &failure.to_string(),
+                    &with_sources(failure),
                     failure.is_retryable(),
                 );
             }

@@ -11,6 +11,7 @@ pub(crate) use state::{Finding, Intent, State, Written};
 use crate::breaker::{BackEnd, Sign};
 use crate::calls::{Calls, KEY_CALLS};
 use crate::digest::header_digest;
+use crate::error_text::with_sources;
 use crate::item::ItemKey;
 use crate::operation::{Item, Operation, Verdict, opens};
 use crate::outcome::{Failure, Outcome};
@@ -256,7 +257,7 @@ impl Work {
             return (Sign::Unknown, Sign::Unknown);
         }
         let fails = |retry_after| Sign::Fails {
-            why: failure.to_string(),
+            why: with_sources(failure),
             is_throttled: failure.is_throttled(),
             retry_after,
             is_first_attempt: self.attempt == 1,

@@ -28,6 +28,11 @@ impl<T> Away<T> {
     }
 }
 
+/// An error with its reason in the source.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the item")]
+struct CannotOpen(#[source] std::io::Error);
+
 impl Store for Away<&MemoryStore> {
     fn properties(&self) -> Properties {
         self.0.properties()
@@ -37,7 +42,7 @@ impl Store for Away<&MemoryStore> {
     }
     fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
         match self.is_away(item) {
-            true => Err(StoreError::unavailable("timed out")),
+            true => Err(StoreError::unavailable(CannotOpen(std::io::ErrorKind::TimedOut.into()))),
             false => self.0.read(item),
         }
     }
@@ -294,4 +299,26 @@ fn pause_is_no_outage() {
     // Seven calls failed, of which two were probes after the pause.
     assert_eq!(finished(end).tally.changed, 40);
     assert!(is_paused && away.1.load(Ordering::Relaxed) > 27);
+}
+
+/// The reason of the operating system is the source of an error.
+#[test]
+fn reasons_in_files_and_of_outages_have_the_sources() {
+    let (keyring, store) = stale(20);
+    let keys = EnvelopeOperation::new(Envelope::new(keyring), Task::rewrap());
+    let definition = Definition {
+        failure_limit: FailureLimit { millionths: 900_000, ..FailureLimit::default() },
+        ..Definition::new("memory", Task::rewrap())
+    };
+    let text = "store failed: cannot open the item: timed out";
+    let one_is_away = Away::new(&store, |_, item| *item == key(3));
+    let mut records = MemoryRecords::default();
+    let report = finished(run_to_end(&definition, &one_is_away, &keys, &mut records));
+    assert_eq!((report.tally.changed, report.tally.failed), (19, 1));
+    let lines = String::from_utf8(records.failures).unwrap();
+    assert!(lines.contains(text), "{lines}");
+    let all_are_away = Away::new(&store, |_, _| true);
+    let end = run_to_end(&definition, &all_are_away, &keys, &mut MemoryRecords::default());
+    let End::Halted { why: Halt::Outage { outage, .. }, .. } = end else { panic!("{end:?}") };
+    assert_eq!(outage.why, text);
 }
