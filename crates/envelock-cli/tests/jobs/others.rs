@@ -189,3 +189,30 @@ fn stop_and_time_end_a_gate_with_what_it_started() {
     std::thread::sleep(std::time::Duration::from_secs(5));
     assert!(!bench.path("gate-child").exists());
 }
+
+#[test]
+fn messages_under_every_key_of_the_keyring_are_rewrapped() {
+    let bench = Bench::new(10);
+    bench.run_to(0, &["key", "create", "other"]);
+    let input = bench.path("input");
+    std::fs::write(&input, "other").unwrap();
+    for name in ["a", "b", "c"] {
+        let path = bench.path(&format!("tree/{name}"));
+        let (input, path) = (input.to_str().unwrap(), path.to_str().unwrap());
+        bench.run_to(0, &["encrypt", input, "-o", path, "--keyring", "file:o.keys?key=other"]);
+    }
+    for (round, selection) in ["file:o.keys", "file:o.keys?key=orders"].into_iter().enumerate() {
+        bench.run_to(0, &["key", "rotate", "orders"]);
+        bench.run_to(0, &["key", "rotate", "other"]);
+        let job = format!("job-{round}");
+        let arguments = ["job", "start", "dir:tree", "-d", &job, "--keyring", selection];
+        let summary = bench.json(0, &arguments);
+        assert_eq!((count(&summary, "changed"), count(&summary, "conflict")), (13, 0));
+        let version = u32::try_from(round).unwrap() + 2;
+        for name in ["a", "b", "c"] {
+            let header = std::fs::read(bench.path(&format!("tree/{name}"))).unwrap();
+            let label = envelock::inspect(&header).unwrap().slots().next().unwrap().label;
+            assert_eq!((label.name.as_str(), label.version.number()), ("other", version));
+        }
+    }
+}

@@ -13,7 +13,7 @@ pub use step::{End, Halt, Probe, Step};
 use crate::breaker::Outage;
 use crate::calls::Calls;
 use crate::checkpoint::Checkpoint;
-use crate::definition::{Definition, VersionName};
+use crate::definition::Definition;
 use crate::item::ItemKey;
 use crate::limits::{Latency, Limiter, Limits};
 use crate::operation::Operation;
@@ -55,8 +55,7 @@ pub struct Job {
     failures: Vec<u8>,
     /// The length of the undo log.
     undo_len: u64,
-    /// What headers were wrapped under when that was last checked, and when.
-    targets: Vec<VersionName>,
+    /// When the targets were last checked.
     checked_at: Duration,
     /// Whether the store was seen to compare before it replaces.
     is_probed: bool,

@@ -2,7 +2,6 @@
 
 use super::page::PageWork;
 use super::{Halt, Job, Probe, Step, start};
-use crate::definition::VersionName;
 use crate::digest::header_digest;
 use crate::operation::Operation;
 use crate::outcome::Outcome;
@@ -18,10 +17,11 @@ use std::time::Duration;
 pub(super) const CHECK_HOLDS: Duration = Duration::from_secs(1);
 
 impl Intent {
-    /// Returns whether the new header has a slot that is neither of the old one nor under one of the targets.
-    fn is_outdated(&self, targets: &[VersionName]) -> bool {
-        // Tasks without targets wrap nothing, and a repair puts an old header back.
-        if targets.is_empty() || self.is_repair {
+    /// Returns whether the new header has a slot that is neither of the old one nor one that the task writes now. A
+    /// label that the keyring cannot judge is not one.
+    fn is_outdated(&self, operation: &dyn Operation) -> bool {
+        // A repair puts an old header back.
+        if self.is_repair {
             return false;
         }
         let Ok((old, new)) =
@@ -29,20 +29,18 @@ impl Intent {
         else {
             return false;
         };
-        let is_target = |label: &envelock::SlotLabel<'_>| {
-            targets
-                .iter()
-                .any(|to| to.version == label.version.number() && to.name == label.name.as_str())
-        };
-        new.slots().any(|slot| !is_target(&slot.label) && !old.slots().any(|other| other == slot))
+        new.slots().any(|slot| {
+            !old.slots().any(|other| other == slot)
+                && !operation.writes(&slot.label).unwrap_or(false)
+        })
     }
 }
 
 impl PageWork {
-    /// Takes out the work whose new header is under another version than the targets.
-    fn take_outdated(&mut self, targets: &[VersionName]) -> VecDeque<Box<Work>> {
+    /// Takes out the work whose new header is under a version that is not written now.
+    fn take_outdated(&mut self, operation: &dyn Operation) -> VecDeque<Box<Work>> {
         let is_outdated = |work: &Work| match &work.state {
-            State::Intended(intent) | State::Replace(intent) => intent.is_outdated(targets),
+            State::Intended(intent) | State::Replace(intent) => intent.is_outdated(operation),
             _ => false,
         };
         let mut outdated = VecDeque::new();
@@ -80,7 +78,7 @@ impl Job {
             return Err(Halt::Target(missing));
         }
         self.state.targets_changed |= targets != self.state.targets;
-        (self.targets, self.checked_at) = (targets, now);
+        self.checked_at = now;
         Ok(None)
     }
 
@@ -103,7 +101,7 @@ impl Job {
                 return Some(Step::Wait { until: Some(now) });
             }
         }
-        let outdated = self.page.take_outdated(&self.targets);
+        let outdated = self.page.take_outdated(operation);
         let is_changed = !outdated.is_empty();
         for mut work in outdated {
             if let State::Intended(intent) | State::Replace(intent) =

@@ -263,7 +263,6 @@ impl Job {
             page: PageWork::default(),
             failures: Vec::new(),
             undo_len,
-            targets: Vec::new(),
             checked_at: Duration::ZERO,
             is_probed: false,
             witness: None,

@@ -53,6 +53,10 @@ impl Operation for LabelCensus {
         Ok(Vec::new())
     }
 
+    fn writes(&self, _: &SlotLabel<'_>) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     fn unreadable(&self, _: &SlotLabel<'_>) -> Result<Option<String>, Error> {
         Ok(None)
     }

@@ -13,6 +13,7 @@ use crate::store::StoredHeader;
 use crate::undo::UndoIndex;
 use census::count_labels;
 use envelock::keyring::{Freshness, KeyringError, PrimaryKey, Refusal};
+use envelock::keyset::LifecycleError;
 use envelock::stream::StreamEncryptor;
 use envelock::{
     Envelope, Error, GrantOptions, KeyVersion, Keyring, OpenedKey, OsRandom, RandomSource,
@@ -39,6 +40,14 @@ pub trait Operation: Send + Sync {
     ///
     /// [`Error::NoPrimary`] or [`Error::Backend`].
     fn targets(&self) -> Result<Vec<VersionName>, Error>;
+
+    /// Returns whether a slot that the task writes may have this label now. A rewrap writes slots under the primary of
+    /// each name, also of those that [`targets`](Self::targets) does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPrimary`] or [`Error::Backend`].
+    fn writes(&self, label: &SlotLabel<'_>) -> Result<bool, Error>;
 
     /// Returns why items under a version cannot be changed, if they cannot.
     ///
@@ -279,15 +288,28 @@ impl<K: Keyring + 'static, R: RandomSource + Send + Sync> Operation for Envelope
         let mut add = |primary: &PrimaryKey<'_>| {
             names.push(VersionName::new(primary.label.name.as_str(), primary.label.version));
         };
-        match (&self.task, &self.to) {
+        let visited = match (&self.task, &self.to) {
             (Task::Rewrap { .. } | Task::Reencrypt { .. }, _) => {
                 self.envelope.keyring().visit_primaries(&mut add)
             }
             (Task::AddName { .. }, Some(to)) => to.visit_primaries(&mut add),
             _ => Ok(()),
+        };
+        match (visited, &self.task) {
+            // A rewrap keeps the name of each slot, so that no key need be selected.
+            (Err(KeyringError::NoKeySelected { .. }), Task::Rewrap { .. }) => {}
+            (visited, _) => visited.map_err(keyring_error)?,
         }
-        .map_err(keyring_error)?;
         Ok(names)
+    }
+
+    fn writes(&self, label: &SlotLabel<'_>) -> Result<bool, Error> {
+        let freshness = match (&self.task, &self.to) {
+            (Task::Rewrap { .. } | Task::Reencrypt { .. }, _) => self.freshness(label)?,
+            (Task::AddName { .. }, Some(to)) => freshness(&**to, label)?,
+            _ => return Ok(true),
+        };
+        Ok(freshness == Freshness::Primary)
     }
 
     fn unreadable(&self, label: &SlotLabel<'_>) -> Result<Option<String>, Error> {
@@ -370,6 +392,7 @@ fn freshness<K: Keyring + ?Sized>(keyring: &K, label: &SlotLabel<'_>) -> Result<
 fn keyring_error(error: KeyringError) -> Error {
     match error {
         KeyringError::Backend(error) => Error::Backend(error),
+        KeyringError::NoKeySelected { keys, .. } => LifecycleError::NoKeySelected { keys }.into(),
         _ => Error::NoPrimary,
     }
 }

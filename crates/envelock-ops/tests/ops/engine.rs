@@ -196,6 +196,9 @@ impl<O: Operation> Operation for Failing<O> {
     fn targets(&self) -> Result<Vec<envelock_ops::VersionName>, envelock::Error> {
         self.0.targets()
     }
+    fn writes(&self, label: &envelock::SlotLabel<'_>) -> Result<bool, envelock::Error> {
+        self.0.writes(label)
+    }
     fn unreadable(
         &self,
         label: &envelock::SlotLabel<'_>,

@@ -72,6 +72,10 @@ impl<O: Operation> Operation for Away<O> {
     fn targets(&self) -> Result<Vec<VersionName>, Error> {
         self.0.targets()
     }
+    fn writes(&self, label: &SlotLabel<'_>) -> Result<bool, Error> {
+        self.0.writes(label)
+    }
+
     fn unreadable(&self, label: &SlotLabel<'_>) -> Result<Option<String>, Error> {
         self.0.unreadable(label)
     }
@@ -230,6 +234,10 @@ impl<O: Operation> Operation for AwayUntil<O> {
             false => self.0.targets(),
         }
     }
+    fn writes(&self, label: &SlotLabel<'_>) -> Result<bool, Error> {
+        self.0.writes(label)
+    }
+
     fn unreadable(&self, label: &SlotLabel<'_>) -> Result<Option<String>, Error> {
         self.0.unreadable(label)
     }

@@ -122,6 +122,9 @@ impl<O: Operation> Operation for Tenant<O> {
     fn targets(&self) -> Result<Vec<VersionName>, envelock::Error> {
         self.0.targets()
     }
+    fn writes(&self, label: &envelock::SlotLabel<'_>) -> Result<bool, envelock::Error> {
+        self.0.writes(label)
+    }
     fn unreadable(
         &self,
         label: &envelock::SlotLabel<'_>,

@@ -266,6 +266,10 @@ impl Operation for SurveyScan<'_> {
         self.keys.targets()
     }
 
+    fn writes(&self, label: &SlotLabel<'_>) -> Result<bool, Error> {
+        self.keys.writes(label)
+    }
+
     fn unreadable(&self, label: &SlotLabel<'_>) -> Result<Option<String>, Error> {
         self.keys.unreadable(label)
     }
