@@ -8,6 +8,7 @@ use crate::item::ItemKey;
 use crate::job::{Start, StartError};
 use crate::operation::Operation;
 use crate::outcome::Tally;
+use crate::population::Population;
 use crate::shard::Shard;
 use crate::stage::StageReport;
 use crate::store::Properties;
@@ -38,6 +39,9 @@ pub struct Checkpoint {
     pub(crate) at_gate_since: Option<u64>,
     pub(crate) is_finished: bool,
     pub(crate) tally: Tally,
+    /// Of the items that were listed; `None` where headers were counted while they were listed.
+    #[serde(default)]
+    pub(crate) population: Option<Population>,
     /// Items tried and failed in this stage.
     pub(crate) stage_items: u64,
     pub(crate) stage_failures: u64,
@@ -121,6 +125,7 @@ impl Checkpoint {
             at_gate_since: None,
             is_finished: false,
             tally: Tally::default(),
+            population: Some(Population::default()),
             stage_items: 0,
             stage_failures: 0,
             stage_conflicts: 0,

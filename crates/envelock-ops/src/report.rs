@@ -5,6 +5,7 @@ use crate::census::{Census, Use};
 use crate::checkpoint::{Adopted, Checkpoint};
 use crate::definition::{Definition, VersionName};
 use crate::outcome::Tally;
+use crate::population::Population;
 use crate::shard::Shard;
 use crate::stage::StageReport;
 use crate::strata::Strata;
@@ -31,6 +32,16 @@ pub struct Report {
     pub is_complete: bool,
     /// The counts.
     pub tally: Tally,
+    /// Which items were listed, as a digest; `None` in a census of labels over a store that lists headers.
+    #[serde(default)]
+    pub population: Option<Population>,
+    /// The ids of the first and of the last master key of the keyring, with a space between them, or the one that it has:
+    /// where the caller gave them.
+    #[serde(default)]
+    pub keyring_id: Option<String>,
+    /// The change number of the keyring, where it has one.
+    #[serde(default)]
+    pub keyring_change: Option<u64>,
     /// What a census found.
     pub census: Option<Census>,
     /// The calls that were made; in a dry run, those that the job would make. A run that was killed had made some more.
@@ -67,6 +78,9 @@ impl Report {
             shard: state.shard,
             is_complete: state.is_finished,
             tally: state.tally,
+            population: state.population,
+            keyring_id: state.keyring_id.clone(),
+            keyring_change: state.keyring_change,
             census: (!state.census.is_empty()).then(|| state.census.clone()),
             calls: state.calls,
             stages: state.stages.clone(),
@@ -102,6 +116,8 @@ pub struct Merged {
     pub job: String,
     /// The counts of all shards.
     pub tally: Tally,
+    /// Which items all shards listed, if all reports say.
+    pub population: Option<Population>,
     /// The census of all shards.
     pub census: Census,
     /// The calls of all shards.
@@ -174,6 +190,7 @@ pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
     let mut merged = Merged {
         job: first.job.clone(),
         tally: Tally::default(),
+        population: Some(Population::default()),
         census: Census::default(),
         calls: Calls::default(),
         strata: Strata::default(),
@@ -183,6 +200,8 @@ pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
     };
     for report in shards.values() {
         merged.tally = merged.tally.plus(report.tally);
+        let populations = merged.population.zip(report.population);
+        merged.population = populations.map(|(sum, more)| sum.plus(more));
         merged.calls = merged.calls.plus(report.calls);
         merged.targets_changed |= report.targets_changed;
         merged.undo_lost |= report.undo_lost;

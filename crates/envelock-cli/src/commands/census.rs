@@ -6,6 +6,7 @@ use super::job::stages::parse_shard;
 use crate::context::Context;
 use crate::failure::of_ops::of_halt;
 use crate::failure::{Exit, Failure, chain};
+use crate::open_keyring::OpenKeyring;
 use crate::open_source::{OpenStore, ReadOnly, Renamed, open_source, open_to_read};
 use crate::output::{printable, shell_word};
 use crate::table::Table;
@@ -56,7 +57,7 @@ impl Census {
         if source_is_stdin(&source) {
             context.secrets().check_standard_input()?;
         }
-        let (store, operation, mode): (OpenStore, Box<dyn Operation>, _) = if self.opened {
+        let (store, operation, keyring): (OpenStore, Box<dyn Operation>, _) = if self.opened {
             let (keyring, _) = open_keyring(context, of_source.as_deref())?;
             let keys: Arc<dyn Keyring> = keyring.lifecycle();
             let store = open_source(&source, Envelope::new(keys.clone()))?;
@@ -70,11 +71,11 @@ impl Census {
             let operation = EnvelopeOperation::new(Envelope::new(without), task);
             // The name has what is left out, so that reports of different questions are never added up.
             let store = Renamed { store: ReadOnly(store), suffix };
-            (Box::new(store), Box::new(operation), CensusMode::Opened)
+            (Box::new(store), Box::new(operation), Some(keyring))
         } else {
-            (open_to_read(&source)?, Box::new(LabelCensus), CensusMode::Labels)
+            (open_to_read(&source)?, Box::new(LabelCensus), None)
         };
-        let report = self.count(context, &store, &*operation, mode)?;
+        let report = self.count(context, &store, &*operation, keyring.as_ref())?;
         if let Some(path) = &self.report {
             let subject = printable(path);
             let json = serde_json::to_vec_pretty(&report).map_err(std::io::Error::from);
@@ -89,11 +90,16 @@ impl Census {
         context: &Context,
         store: &OpenStore,
         operation: &dyn Operation,
-        mode: CensusMode,
+        keyring: Option<&OpenKeyring>,
     ) -> Result<Report, Failure> {
+        let mode = keyring.map_or(CensusMode::Labels, |_| CensusMode::Opened);
         let definition = Definition::new(store.properties().name, Task::Census { mode });
         let mut start = Start::new(now(), store.properties());
         start.limits.concurrency = self.concurrency;
+        if let Some(keyring) = keyring {
+            start.keyring_ids = keyring.ids();
+            start.keyring_change = Some(keyring.file().change_number());
+        }
         let mut job = Job::new(definition, self.shard, (&[], 0), &start, operation)?;
         let mut console = Console::new(context.output(), stop_flag()?, None);
         let end = run(&mut job, self.concurrency, store, operation, &mut (), &mut console);

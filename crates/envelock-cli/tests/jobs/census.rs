@@ -61,3 +61,33 @@ fn list_of_paths_is_a_source() {
     let outside = bench.run_to(2, &["census", "list:list?root=/usr"]);
     assert!(outside.stderr.contains("is not below the root"), "{}", outside.stderr);
 }
+
+/// The digest of the items is the same however they are divided and whatever is done to them, and tells that one is missing.
+#[test]
+fn reports_can_be_compared_by_their_items_and_their_keyring() {
+    let bench = Bench::rotated(40);
+    let census = || bench.json(0, &["census", "dir:tree", "--opened"]);
+    let whole = census();
+    let digest = whole["population"].as_str().unwrap();
+    assert_eq!(digest.len(), 64);
+    let change = bench.keyring().change_number();
+    assert_eq!(whole["keyring_change"], change);
+    assert_eq!(whole["keyring_id"].as_str().unwrap().split(' ').count(), 2);
+    for (shard, report) in [("0/2", "a.report.json"), ("1/2", "b.report.json")] {
+        let part = ["census", "dir:tree", "--opened", "--shard", shard, "--report", report];
+        bench.run_to(0, &part);
+    }
+    let merged = bench.json(0, &["job", "merge", "a.report.json", "b.report.json"]);
+    assert_eq!(merged["population"], digest);
+    let start = ["job", "start", "dir:tree", "-d", "job", "--page", "7", "--stages", "50%"];
+    bench.run_to(4, &[&start[..], &["--gate", "false"]].concat());
+    bench.run_to(0, &["job", "resume", "job", "--release"]);
+    let report = std::fs::read(bench.path("job/0-of-1.report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(
+        (&report["population"], &report["keyring_change"]),
+        (&digest.into(), &change.into())
+    );
+    std::fs::remove_file(bench.plaintexts.keys().next().unwrap()).unwrap();
+    assert_ne!(census()["population"], digest);
+}

@@ -269,6 +269,8 @@ impl Job {
         let page = std::mem::take(&mut self.page);
         let state = &mut self.state;
         state.tally = state.tally.plus(page.tally);
+        let populations = state.population.zip(page.population);
+        state.population = populations.map(|(sum, more)| sum.plus(more));
         state.census.merge(&page.census);
         state.strata.merge(&page.strata);
         state.calls = state.calls.plus(page.calls);

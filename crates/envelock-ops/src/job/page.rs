@@ -11,6 +11,7 @@ use crate::item::{ItemKey, Listed};
 use crate::limits::Limits;
 use crate::operation::Operation;
 use crate::outcome::{Exclusion, Failure, Outcome, Tally};
+use crate::population::Population;
 use crate::store::MovesBodies;
 use crate::strata::{Strata, StratumRef, stage_hash};
 use crate::undo::record_len;
@@ -29,6 +30,8 @@ pub(super) struct PageWork {
     /// Items with a new header that is not logged yet.
     pub(super) intended: VecDeque<Box<Work>>,
     pub(super) tally: Tally,
+    /// Of its items; `None` where headers were counted while they were listed.
+    pub(super) population: Option<Population>,
     pub(super) census: Census,
     pub(super) calls: Calls,
     pub(super) strata: Strata,
@@ -45,6 +48,9 @@ impl PageWork {
     pub(super) fn new(todo: VecDeque<Box<Work>>, last: Option<ItemKey>, is_last: bool) -> Self {
         let mut page = PageWork { todo, last, is_last, ..PageWork::default() };
         page.tally.listed = page.todo.len() as u64;
+        let mut population = Population::default();
+        page.todo.iter().for_each(|work| population.add(&work.key));
+        page.population = Some(population);
         page
     }
 

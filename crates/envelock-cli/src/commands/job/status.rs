@@ -192,6 +192,7 @@ impl MergeReports {
                     "shards": merged.shards,
                     "tally": merged.tally,
                     "census": merged.census,
+                    "population": merged.population,
                     "targets_changed": merged.targets_changed,
                     "undo_lost": merged.undo_lost,
                 })
