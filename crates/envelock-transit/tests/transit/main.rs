@@ -3,3 +3,5 @@
 mod client;
 mod errors;
 mod server;
+#[cfg(feature = "rustls")]
+mod tls;

@@ -61,6 +61,30 @@ impl Server {
         server
     }
 
+    /// Starts a server in memory that speaks TLS, without an engine. Returns its address and the certificate
+    /// of its authority.
+    #[cfg(feature = "rustls")]
+    pub fn start_with_tls() -> (Self, String, Vec<u8>) {
+        let (directory, port) = (TempDir::new().unwrap(), free_port());
+        let listen = format!("-dev-listen-address=127.0.0.1:{port}");
+        let certificates = format!("-dev-tls-cert-dir={}", directory.path().display());
+        let arguments =
+            ["-dev-tls", "-dev-root-token-id=root", "-dev-no-store-token", &listen, &certificates];
+        let child = spawn(&directory, &arguments);
+        let root = "root".to_owned();
+        let server = Server { child, directory, port, unseal_key: None, root };
+        let end = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "the server does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let files = std::fs::read_dir(server.directory.path()).unwrap().flatten();
+        let mut paths = files.map(|file| file.path());
+        let authority = paths.find(|path| path.to_string_lossy().ends_with("-ca.pem"));
+        let pem = std::fs::read(authority.expect("the server writes its authority")).unwrap();
+        (server, format!("https://127.0.0.1:{port}"), pem)
+    }
+
     /// Starts a server on disk, unsealed, with an engine `transit`.
     pub fn start_on_disk() -> Self {
         let (directory, port) = (TempDir::new().unwrap(), free_port());
