@@ -91,6 +91,15 @@ pub struct Listed {
     pub key: ItemKey,
     /// The length of the whole message in bytes, if the listing has it.
     pub bytes: Option<u64>,
+    /// Whether it is a symbolic link, which is counted as [`Exclusion::Link`](crate::Exclusion::Link) and never read.
+    pub is_link: bool,
+}
+
+impl Listed {
+    /// Returns an item that is no link.
+    pub const fn new(key: ItemKey, bytes: Option<u64>) -> Self {
+        Listed { key, bytes, is_link: false }
+    }
 }
 
 /// A part of a listing.

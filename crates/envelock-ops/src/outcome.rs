@@ -33,6 +33,9 @@ pub enum Exclusion {
     /// By their labels, all slots belong to other keyrings.
     #[error("no slot is of this keyring, by the labels")]
     OtherKeyring,
+    /// It is a symbolic link, which is not followed: the message is counted where it lies, if that is in the source.
+    #[error("a symbolic link, which is not followed")]
+    Link,
     /// The undo log has no old header for the present one: the job did not write it.
     #[error("the undo log has no old header for the present one")]
     NotInLog,
@@ -142,6 +145,9 @@ pub struct Tally {
     /// Those with [`Exclusion::OtherKeyring`].
     #[serde(default)]
     pub other_keyring: u64,
+    /// Those with [`Exclusion::Link`].
+    #[serde(default)]
+    pub links: u64,
     /// Those with [`Exclusion::NotInLog`]: they keep their headers, so a restore has left them.
     #[serde(default)]
     pub not_in_log: u64,
@@ -164,6 +170,7 @@ impl Tally {
         match outcome {
             Outcome::Excluded(Exclusion::NotEnvelock) => self.not_envelock += 1,
             Outcome::Excluded(Exclusion::OtherKeyring) => self.other_keyring += 1,
+            Outcome::Excluded(Exclusion::Link) => self.links += 1,
             Outcome::Excluded(Exclusion::NotInLog) => self.not_in_log += 1,
             _ => {}
         }
@@ -182,6 +189,7 @@ impl Tally {
             failed: self.failed + other.failed,
             not_envelock: self.not_envelock + other.not_envelock,
             other_keyring: self.other_keyring + other.other_keyring,
+            links: self.links + other.links,
             not_in_log: self.not_in_log + other.not_in_log,
             partly: self.partly + other.partly,
         }

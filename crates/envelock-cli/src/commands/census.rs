@@ -127,11 +127,15 @@ impl Census {
                     true => "by the versions that open them now",
                     false => "by labels, which are no evidence",
                 };
+                let links = match tally.links {
+                    0 => String::new(),
+                    links => format!("{} symbolic links, which are not followed, ", grouped(links)),
+                };
                 format!(
-                    "{}: {} items {of}; {} not envelock, {} not readable\n{}",
+                    "{}: {} items {of}; {} not envelock, {links}{} not readable\n{}",
                     report.definition.source,
                     grouped(tally.listed),
-                    grouped(tally.excluded),
+                    grouped(tally.excluded.saturating_sub(tally.links)),
                     grouped(tally.failed),
                     table(&counts),
                 )

@@ -79,7 +79,7 @@ impl PageWork {
 
 impl Work {
     pub(super) fn new(item: Listed, writes: bool) -> Self {
-        let Listed { key, bytes } = item;
+        let Listed { key, bytes, .. } = item;
         Work {
             earlier: 0,
             key,
@@ -180,7 +180,7 @@ impl Job {
             Passage::Free => None,
             Passage::Wait(until) => Some(Step::Wait { until }),
             Passage::Probe(back_end) => {
-                let item = Listed { key: self.witness.clone()?, bytes: None };
+                let item = Listed::new(self.witness.clone()?, None);
                 if let Err(until) = self.limiter.is_open(now) {
                     return Some(Step::Wait { until: Some(until) });
                 }

@@ -9,6 +9,8 @@ use crate::checkpoint::Checkpoint;
 use crate::definition::{CensusMode, Definition, Task};
 use crate::limits::Limits;
 use crate::operation::Operation;
+use crate::outcome::{Exclusion, Outcome, Tally};
+use crate::population::Population;
 use crate::work::Work;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -109,7 +111,7 @@ impl Scan {
                 counts.census.count(header.slots().map(|slot| slot.label), item.bytes.unwrap_or(0));
                 counts.counted += 1;
             }
-            _ => counts.rest.push(Listed { key: item.key.clone(), bytes: item.bytes }),
+            _ => counts.rest.push(Listed::new(item.key.clone(), item.bytes)),
         }
     }
 }
@@ -211,14 +213,21 @@ impl Job {
         let is_mine = |key: &ItemKey| shard.has(key) && definition.stage_of(key) == *stage;
         let writes = definition.writes();
         let mut works = VecDeque::with_capacity(items.len());
+        let (mut links, mut of_links) = (Tally::default(), Population::default());
         for item in items {
-            if is_mine(&item.key) {
+            if is_mine(&item.key) && item.is_link {
+                links.listed += 1;
+                links.count(&Outcome::Excluded(Exclusion::Link));
+                of_links.add(&item.key);
+            } else if is_mine(&item.key) {
                 let mut work = Box::new(Work::new(item, writes));
                 self.give_records(&mut work);
                 works.push_back(work);
             }
         }
         self.page = PageWork::new(works, last, is_last);
+        self.page.tally = self.page.tally.plus(links);
+        self.page.population = self.page.population.map(|of| of.plus(of_links));
         self.page.began = now;
         self.phase = Phase::Page;
     }

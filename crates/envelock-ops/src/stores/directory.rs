@@ -32,15 +32,15 @@ const FIRST_BYTES: u64 = 64;
 pub enum Layout {
     /// At the start of each file. Every regular file is an item.
     Inline,
-    /// In a file of its own whose name ends so, such as `.header`. Only these files are items.
+    /// In a file of its own whose name ends so, such as `.header`. Only these files, and symbolic links, are items.
     Sidecar {
         /// The end of the names of headers.
         suffix: String,
     },
 }
 
-/// The messages in a directory tree, each under its path below the root. Symbolic links are not followed, and the files
-/// that jobs leave in their directories are not listed. A directory without permission to read it is an item that fails, and so is a path that is too long.
+/// The messages in a directory tree, each under its path below the root. Symbolic links are listed as such and not followed, and the
+/// files that jobs leave in their directories are not listed. A directory without permission to read it is an item that fails, and so is a path that is too long.
 ///
 /// A header is replaced as by [`envelock::file::rewrap`]: in place with a journal, or by a copy that is renamed if its
 /// length changes. A directory `.*.envelock-partial` is not listed, such as the scratch directory of a test. The modification time of the file changes, so that backups find it. Writers that do not use the
@@ -103,7 +103,7 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
     }
 
     fn is_item(&self, path: &[u8]) -> bool {
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+        let name = name_of(path);
         match &self.layout {
             Layout::Inline => !is_reserved(name),
             Layout::Sidecar { suffix } => !is_reserved(name) && name.ends_with(suffix.as_bytes()),
@@ -113,11 +113,13 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
     fn list_from(&self, walk: &mut Walk, after: Option<&ItemKey>, most: usize) -> io::Result<Page> {
         let mut page = Page::default();
         while page.items.len() < most {
-            let Some(path) = walk.next()? else {
+            let Some((path, is_link)) = walk.next()? else {
                 page.is_last = true;
                 break;
             };
-            if !self.is_item(&path) && !path.ends_with(b"/") {
+            // What a link leads to has any name, and is not looked at.
+            let is_item = if is_link { !is_reserved(name_of(&path)) } else { self.is_item(&path) };
+            if !is_item && !path.ends_with(b"/") {
                 continue;
             }
             // A path that no call takes is an item that fails, by its beginning, which no call takes either.
@@ -128,7 +130,8 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
             }
             // The length is for statistics; a file that was deleted has none.
             let metadata = std::fs::symlink_metadata(self.root.join(OsStr::from_bytes(&path)));
-            page.items.push(Listed { key, bytes: metadata.ok().map(|metadata| metadata.len()) });
+            let bytes = metadata.ok().filter(|_| !is_link).map(|metadata| metadata.len());
+            page.items.push(Listed { key, bytes, is_link });
         }
         Ok(page)
     }
@@ -253,6 +256,10 @@ fn root_id(path: &Path) -> io::Result<String> {
 pub(super) fn is_reserved(name: &[u8]) -> bool {
     name.starts_with(b".")
         && (name.ends_with(JOURNAL.as_bytes()) || name.ends_with(PARTIAL.as_bytes()))
+}
+
+fn name_of(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }
 
 fn journal(path: &Path) -> PathBuf {

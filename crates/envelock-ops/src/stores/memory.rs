@@ -160,7 +160,7 @@ impl Store for MemoryStore {
     fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
         let mut items = Vec::new();
         let is_last = self.each(after, most, |key, item| {
-            items.push(Listed { key: key.clone(), bytes: item.message_len() });
+            items.push(Listed::new(key.clone(), item.message_len()));
         });
         Ok(Page { items, is_last })
     }

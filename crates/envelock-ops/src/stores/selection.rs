@@ -45,7 +45,7 @@ impl<S: Store> Store for Selection<S> {
     fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
         let from = after.map_or(0, |after| self.items.partition_point(|item| item <= after));
         let rest = self.items.get(from..).unwrap_or_default();
-        let listed = |key: &ItemKey| Listed { key: key.clone(), bytes: None };
+        let listed = |key: &ItemKey| Listed::new(key.clone(), None);
         let items = rest.iter().take(most).map(listed).collect();
         Ok(Page { items, is_last: rest.len() <= most })
     }

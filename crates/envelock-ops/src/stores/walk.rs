@@ -1,9 +1,9 @@
-//! A walk through the regular files of a directory tree, by ascending path.
+//! A walk through the regular files and the symbolic links of a directory tree, by ascending path.
 
 use super::directory::is_reserved;
 use crate::item::ItemKey;
 use std::ffi::OsStr;
-use std::fs::read_dir;
+use std::fs::{FileType, read_dir};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,10 @@ pub(super) struct Walk {
 ///
 /// So the entries of one directory have the order of all paths: `a.txt` comes before `a/b`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry(Vec<u8>);
+struct Entry {
+    path: Vec<u8>,
+    is_link: bool,
+}
 
 impl Walk {
     /// Begins after a path, which need not exist.
@@ -29,7 +32,8 @@ impl Walk {
         let after = after.map_or(&[][..], ItemKey::as_bytes);
         walk.enter(&[], after)?;
         // Down to where the walk was left. Each level begins behind what is done.
-        while let Some(Entry(first)) = walk.levels.last().and_then(|level| level.as_slice().first())
+        while let Some(Entry { path: first, .. }) =
+            walk.levels.last().and_then(|level| level.as_slice().first())
         {
             let is_above = first.ends_with(b"/") && after.starts_with(first);
             if !is_above {
@@ -71,16 +75,16 @@ impl Walk {
                 }
                 below.push(b'/');
             }
-            // Links, sockets and devices are no messages.
-            if kind.is_dir() && after.starts_with(&below)
-                || (kind.is_file() || kind.is_dir()) && below.as_slice() > after
-            {
-                entries.push(Entry(below));
+            // Sockets and devices are no messages, and links lead to some.
+            let (is_link, is_known) = (kind.is_symlink(), !is_special(kind));
+            if kind.is_dir() && after.starts_with(&below) || is_known && below.as_slice() > after {
+                entries.push(Entry { path: below, is_link });
             }
         }
         if has_job {
-            let name =
-                |Entry(path): &Entry| path.get(directory.len()..).and_then(job_file).is_none();
+            let name = |Entry { path, .. }: &Entry| {
+                path.get(directory.len()..).and_then(job_file).is_none()
+            };
             entries.retain(name);
         }
         entries.sort_unstable();
@@ -88,20 +92,26 @@ impl Walk {
         Ok(())
     }
 
-    /// Returns the next file, or the next directory that cannot be read, with a slash at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    /// Returns the next file or link and whether it is a link, or the next directory that cannot be read, with a slash at
+    /// the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<(Vec<u8>, bool)>> {
         while let Some(level) = self.levels.last_mut() {
             match level.next() {
                 None => drop(self.levels.pop()),
-                Some(Entry(path)) if path.ends_with(b"/") => match self.enter(&path, &[]) {
-                    Err(error) if fails_alone(&error) => return Ok(Some(path)),
+                Some(Entry { path, .. }) if path.ends_with(b"/") => match self.enter(&path, &[]) {
+                    Err(error) if fails_alone(&error) => return Ok(Some((path, false))),
                     entered => entered?,
                 },
-                Some(Entry(path)) => return Ok(Some(path)),
+                Some(Entry { path, is_link }) => return Ok(Some((path, is_link))),
             }
         }
         Ok(None)
     }
+}
+
+/// Returns whether a file is neither regular nor a directory nor a link.
+fn is_special(kind: FileType) -> bool {
+    !(kind.is_file() || kind.is_dir() || kind.is_symlink())
 }
 
 /// Returns whether a directory cannot be read for a reason of its own: no permission, or a path that is too long. The rest

@@ -204,7 +204,7 @@ fn scans<F: Fixture>(fixture: &F) -> Result<(), String> {
             };
             let Page { items, is_last: is_end } = store.list(after.as_ref(), most).map_err(text)?;
             let mut listed = Vec::new();
-            for Listed { key, bytes } in items {
+            for Listed { key, bytes, .. } in items {
                 let header = header_of(fixture, &key)?.ok_or("an item is gone")?;
                 listed.push((key, header, bytes));
             }

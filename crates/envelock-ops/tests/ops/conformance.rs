@@ -239,8 +239,7 @@ fn store_that_skips_or_repeats_items_is_found() {
                 true => page.is_last = page.items.len() < most || after.is_some(),
                 // It begins with the bound.
                 false => {
-                    let bound =
-                        after.map(|key| envelock_ops::Listed { key: key.clone(), bytes: None });
+                    let bound = after.map(|key| envelock_ops::Listed::new(key.clone(), None));
                     page.items.splice(0..0, bound);
                     page.items.truncate(most);
                 }

@@ -312,12 +312,17 @@ fn listing_is_ordered_and_goes_on_after_any_key() {
     let store = store(root, &Layout::Inline);
     let all = store.list(None, 100).unwrap();
     let text: Vec<_> = all.items.iter().map(|item| item.key.to_string()).collect();
-    assert_eq!(text, ["a-b", "a.txt", "a/b", "a/c.x", "a/c/d", "a/%ff%25", "b", "z/.y"]);
-    assert!(all.is_last);
+    assert_eq!(
+        text,
+        ["a-b", "a.txt", "a/b", "a/c.x", "a/c/d", "a/%ff%25", "b", "link", "tree", "z/.y"]
+    );
+    let links: Vec<_> = all.items.iter().map(|item| item.is_link).collect();
+    assert_eq!(links.iter().filter(|&&is_link| is_link).count(), 2);
+    assert!(links[7] && links[8] && all.is_last);
     for text in text {
         assert_eq!(ItemKey::parse(&text).unwrap().to_string(), text);
     }
-    for most in 1..9 {
+    for most in 1..11 {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let Page { items, is_last } = store.list(after.as_ref(), most).unwrap();
@@ -615,5 +620,43 @@ fn paths_that_are_too_long_are_items_that_fail() {
         assert!(text.contains("shorten the path"), "{text}");
         assert_eq!(tally.changed + tally.current, bodies.len() as u64, "{tally}");
         assert!((2..=3).contains(&tally.failed) && tally.gone == 0, "{tally}");
+    }
+}
+
+/// A link to a directory of messages is no silent gap, in either layout, and each is counted in one stage and one shard.
+#[test]
+fn links_are_counted_and_not_followed() {
+    for layout in layouts() {
+        let directory = scratch();
+        let root = directory.path().join("tree");
+        write_tree(&root, &layout, 20);
+        let others = directory.path().join("others");
+        write_tree(&others, &layout, 5);
+        for number in 0..6 {
+            std::os::unix::fs::symlink(&others, root.join(format!("{number}/link"))).unwrap();
+        }
+        let store = store(&root, &layout);
+        let name = store.properties().name;
+        let operation = EnvelopeOperation::new(Envelope::new(keys(2)), Task::rewrap());
+        let half = envelock_ops::Stage { up_to_millionths: 500_000, soak_seconds: 0 };
+        let definition = Definition {
+            stages: vec![half, envelock_ops::Stage::all()],
+            page: 3,
+            ..Definition::new(name, Task::rewrap())
+        };
+        let mut links = 0;
+        for index in 0..2 {
+            let mut records = common::MemoryRecords::default();
+            let shard = Shard::new(index, 2).unwrap();
+            let start = Start::new(NOW, store.properties());
+            let mut job = common::open(&definition, shard, &records, &start, &operation).unwrap();
+            let now = &mut NOW.clone();
+            let end = common::run_gated(&mut job, &store, &operation, &mut records, now, |_| true);
+            let tally = finished(end).tally;
+            assert!(tally.is_balanced() && tally.is_complete(), "{tally}");
+            assert_eq!(tally.excluded, tally.links);
+            links += tally.links;
+        }
+        assert_eq!(links, 6);
     }
 }

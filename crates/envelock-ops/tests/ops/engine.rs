@@ -491,7 +491,7 @@ fn store_that_lists_out_of_order_or_nothing_halts() {
     }
     let (keyring, _) = stale(0);
     fn one(number: u64) -> envelock_ops::Listed {
-        envelock_ops::Listed { key: key(number), bytes: None }
+        envelock_ops::Listed::new(key(number), None)
     }
     let halts = |store: Lists| match run_to_end(
         &definition(),

@@ -312,6 +312,7 @@ pub fn tally_line(task: &Task, tally: Tally) -> String {
     let reasons = [
         (tally.not_envelock, "not envelock"),
         (tally.other_keyring, "of other keyrings"),
+        (tally.links, "symbolic links"),
         (tally.not_in_log, "not in the undo log"),
     ];
     let reasons = reasons.iter().filter(|(items, _)| *items > 0);
