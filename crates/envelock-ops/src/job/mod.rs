@@ -1,5 +1,6 @@
 //! The job: a state machine that says what its driver does next. It reads no clock and touches no store or file.
 
+mod outcomes;
 mod page;
 mod prepared;
 mod scan;
@@ -15,7 +16,9 @@ use crate::calls::Calls;
 use crate::checkpoint::Checkpoint;
 use crate::definition::Definition;
 use crate::item::ItemKey;
-use crate::limits::{Latency, Limiter, Limits};
+use crate::latency::Latency;
+use crate::limiter::Limiter;
+use crate::limits::Limits;
 use crate::operation::Operation;
 use crate::outcome::Tally;
 use crate::report::Report;
