@@ -6,7 +6,9 @@ use crate::keyring_locator::{KeyFile, KeyringLocator, TokenCatalogue};
 use crate::locator::encode;
 use crate::output::printable;
 use crate::secrets::{self, PASSPHRASE, Secret, SecretOptions, SecretSource, hexadecimal};
+use crate::version_name::VersionName;
 use envelock::file::{FileKeyring, FileKeyringOptions, Protection, ProtectionKind};
+use envelock::keyset::LifecycleError;
 use envelock::{Envelope, Keyring, Lifecycle, MasterKey};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -61,6 +63,23 @@ impl OpenKeyring {
     pub fn ids(&self) -> Vec<String> {
         let versions = self.file().versions();
         versions.iter().map(|version| version.master_key_id.to_string()).collect()
+    }
+
+    /// Returns whether `version` is the primary of its key.
+    ///
+    /// # Errors
+    ///
+    /// The keyring has no such key or version.
+    pub fn is_primary(&self, version: &VersionName) -> Result<bool, Failure> {
+        let keysets = self.file().keysets()?;
+        let keyset = keysets.resolve(&version.key).map_err(envelock::Error::from)?;
+        if keyset.version(version.version).is_none() {
+            let (key, version) = (keyset.name().to_string(), version.version);
+            return Err(
+                envelock::Error::from(LifecycleError::UnknownVersion { key, version }).into()
+            );
+        }
+        Ok(keyset.primary() == Some(version.version))
     }
 
     /// Returns the same keyring, wrapping under the master key or alias `name`.

@@ -140,7 +140,9 @@ pub enum MergeError {
     #[error("no report is given")]
     Nothing,
     /// The reports are of different jobs, or of one job that was divided in different ways.
-    #[error("report of shard {shard} of job {job} does not belong to job {expected}")]
+    #[error(
+        "report of shard {shard} of job {job} does not belong to shard {of_first} of job {expected}"
+    )]
     OtherJob {
         /// The job of the report.
         job: String,
@@ -148,6 +150,14 @@ pub enum MergeError {
         shard: String,
         /// The job of the first report.
         expected: String,
+        /// The shard of the first report.
+        of_first: String,
+    },
+    /// The counts of a report do not add up: it was changed, or is of a job that failed.
+    #[error("counts of the report of shard {shard} do not add up to the items that it listed")]
+    Counts {
+        /// The shard.
+        shard: String,
     },
     /// Shards have no report.
     #[error("no complete report of shard {} (counted from 0): run or resume it", list(.0))]
@@ -172,6 +182,7 @@ pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
                 job: report.job.clone(),
                 shard: report.shard.to_string(),
                 expected: first.job.clone(),
+                of_first: first.shard.to_string(),
             });
         }
         let before = shards.get(&report.shard.index());
@@ -186,6 +197,9 @@ pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
     let missing: Vec<u32> = (0..first.shard.count()).filter(is_missing).collect();
     if !missing.is_empty() {
         return Err(MergeError::Missing(missing));
+    }
+    if let Some(report) = shards.values().find(|report| !report.tally.is_balanced()) {
+        return Err(MergeError::Counts { shard: report.shard.to_string() });
     }
     let mut merged = Merged {
         job: first.job.clone(),

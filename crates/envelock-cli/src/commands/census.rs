@@ -64,6 +64,7 @@ impl Census {
             let mut suffix = String::new();
             let mut without = WithoutVersions::new(keys);
             for version in &self.without {
+                keyring.is_primary(version)?;
                 without = without.and(&version.key, version.version)?;
                 suffix += &format!(" without {version}");
             }

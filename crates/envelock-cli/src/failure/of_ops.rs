@@ -99,7 +99,14 @@ impl From<MergeError> for Failure {
             MergeError::Missing(_) => {
                 (Exit::ItemsLeft, "`envelock job resume DIRECTORY --shard I/N`")
             }
-            _ => (Exit::Usage, "name the reports of one job: `0-of-2.report.json`"),
+            MergeError::Counts { .. } => (
+                Exit::NotVerified,
+                "take the report that the job wrote, or `envelock job resume` the job",
+            ),
+            _ => (
+                Exit::Usage,
+                "name the reports of one job, divided in one way: `0-of-2.report.json`",
+            ),
         };
         Failure::new(exit, chain(&error), next)
     }

@@ -28,7 +28,7 @@ fn merge_refuses_a_missing_shard_and_adds_up_all() {
     let alien = bench.json(0, &["job", "start", "dir:tree", "-d", "alien"]);
     assert_eq!(count(&alien, "current"), 50);
     let refused = bench.run_to(2, &["job", "merge", "job", "alien"]);
-    assert!(refused.stderr.contains("does not belong to job"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("does not belong to shard 0/2 of job"), "{}", refused.stderr);
     assert!(bench.run_to(2, &["job", "merge", "o.keys"]).stderr.contains("is no report"));
     // An undo log for each shard.
     bench.run_to(0, &["job", "undo", "job"]);
@@ -276,4 +276,36 @@ fn next_steps_of_jobs_name_what_is_known() {
     std::fs::remove_file(bench.path("job/0-of-1.undo")).unwrap();
     let lost = bench.run(&["job", "undo", "job"]);
     assert!(!lost.stderr.contains("SOURCE"), "{}", lost.stderr);
+}
+
+#[test]
+fn options_and_reports_that_cannot_be_right_are_refused_before_the_first_item() {
+    let bench = Bench::rotated(9);
+    let refused = |exit: i32, arguments: &[&str], what: &str| {
+        let ran = bench.run(arguments);
+        assert_eq!(ran.exit, Some(exit), "{}", ran.stderr);
+        assert!(ran.stderr.contains(what), "{}", ran.stderr);
+    };
+    let primary = "orders:2 is the primary: new headers are under it";
+    refused(6, &["job", "start", "dir:tree", "-d", "a", "--retiring", "orders:2"], primary);
+    refused(1, &["job", "start", "dir:tree", "-d", "a", "--retiring", "orders:9"], "version 9");
+    refused(1, &["census", "dir:tree", "--opened", "--without", "orders:9"], "version 9");
+    assert!(!bench.path("a").exists());
+
+    for shard in ["0/2", "1/2"] {
+        bench.run_to(
+            0,
+            &["job", "start", "dir:tree", "-d", "b", "--canary", "none", "--shard", shard],
+        );
+    }
+    let other = "has this job in 2 shards, not 3";
+    let third = ["job", "start", "dir:tree", "-d", "b", "--canary", "none", "--shard", "2/3"];
+    refused(6, &third, other);
+    bench.run_to(0, &["job", "merge", "b"]);
+    let path = bench.path("b/0-of-2.report.json");
+    let report = std::fs::read_to_string(&path).unwrap();
+    let mut report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    report["tally"]["changed"] = 99.into();
+    std::fs::write(&path, report.to_string()).unwrap();
+    refused(7, &["job", "merge", "b"], "of shard 0/2 do not add up");
 }

@@ -112,6 +112,7 @@ impl JobOptions {
             attempts: self.attempts,
             ..Definition::new(store.properties().name, self.task.task()?)
         };
+        self.task.check_retiring(&keyring)?;
         let add = self.task.add.as_deref();
         let other = add.map(|add| context.other_keyring(add)).transpose()?;
         let aad = self.task.reencrypt.aad.as_deref();
@@ -252,12 +253,21 @@ impl StartJob {
         let there = Settings::read(directory)?;
         let word = shell_word(directory);
         let shard = self.options.shard;
-        let has_shard = shards(directory, ".checkpoint")?.iter().any(|(there, _)| *there == shard);
+        let begun = shards(directory, ".checkpoint")?;
+        let has_shard = begun.iter().any(|(there, _)| *there == shard);
         if self.options.stages.are_counted() {
             settings.definition.stages.clone_from(&there.definition.stages);
         }
         settings.definition.sample.clone_from(&there.definition.sample);
         let is_same = there == *settings;
+        let other = begun.iter().find(|(there, _)| there.count() != shard.count());
+        if let (true, Some((other, _))) = (is_same, other) {
+            let (count, asked) = (other.count(), shard.count());
+            let what =
+                format!("{} has this job in {count} shards, not {asked}", printable(directory));
+            let next = format!("`--shard I/{count}` begins another shard of it");
+            return Err(Failure::new(Exit::Refused, what, next));
+        }
         if is_same && (self.or_resume || !has_shard) {
             return Ok((true, has_shard));
         }

@@ -1,7 +1,7 @@
 //! What a job does to each item: its options, its task and its keys.
 
 use super::reencrypt::{ReencryptOptions, associated_data};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::open_keyring::OpenKeyring;
 use crate::version_name::VersionName;
 use clap::Args;
@@ -35,6 +35,21 @@ pub struct TaskOptions {
 }
 
 impl TaskOptions {
+    /// Returns the task.
+    ///
+    /// # Errors
+    ///
+    /// The version of `--retiring` is the primary, or the keyring does not have it.
+    pub fn check_retiring(&self, keyring: &OpenKeyring) -> Result<(), Failure> {
+        let Some(retiring) = &self.retiring else { return Ok(()) };
+        if keyring.is_primary(retiring)? {
+            let what = format!("{retiring} is the primary: new headers are under it");
+            let next = format!("`envelock key rotate {}` makes another one", retiring.key);
+            return Err(Failure::new(Exit::Refused, what, next));
+        }
+        Ok(())
+    }
+
     /// Returns the task.
     ///
     /// # Errors
