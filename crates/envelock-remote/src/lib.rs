@@ -9,10 +9,20 @@
 )]
 
 mod backend;
-#[cfg_attr(not(test), expect(dead_code, reason = "its keyring is on its way"))]
+mod builder;
 mod call;
+mod flight;
+mod inner;
+mod keyring;
+mod metadata;
+mod service;
 mod service_error;
+mod state;
+mod unwrap;
+mod wrap;
 
 pub use backend::{Backend, Decrypt, Decrypted, Description, Encrypt, Encrypted};
+pub use builder::RemoteKeyringBuilder;
 pub use call::{CallError, CallOptions, with_deadline, with_deadline_sync};
+pub use keyring::RemoteKeyring;
 pub use service_error::{Cause, ServiceError};

@@ -49,7 +49,7 @@ pub(crate) enum Next {
 }
 
 /// Locks a value that is whole between any two statements, and so after a panic too.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -36,6 +36,11 @@ impl<E: Failure> Operations<E> {
         &self.gate
     }
 
+    /// Returns the deadline of an operation that starts now.
+    pub(crate) fn deadline(&self) -> Instant {
+        deadline::of_operation(self.deadline)
+    }
+
     /// Runs an operation each of whose attempts is one call, which `start` returns.
     pub(crate) async fn run_call<T, F>(&self, start: impl Fn() -> F) -> Result<T, CallError<E>>
     where
@@ -54,7 +59,7 @@ impl<E: Failure> Operations<E> {
     where
         F: Future<Output = Result<T, AttemptError<E>>>,
     {
-        let deadline = deadline::of_operation(self.deadline);
+        let deadline = self.deadline();
         if let Some((retry_in, source)) = self.gate.open_circuit() {
             return Err(CallError::CircuitOpen { retry_in, source });
         }

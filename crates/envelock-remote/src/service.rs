@@ -1,0 +1,176 @@
+//! Calls of the back end, one item each.
+
+use crate::ServiceError;
+use crate::backend::{Backend, Decrypt, Decrypted, Description, Encrypt, Encrypted};
+use crate::call::batch::Batches;
+use crate::call::operation::Operations;
+use crate::call::{CallError, CallOptions, with_deadline};
+use envelock::KeyVersion;
+use envelock::keyring::KeyringError;
+use std::sync::Arc;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure(CallError);
+
+impl Failure {
+    fn of(source: ServiceError) -> Self {
+        Failure(CallError::Failed { attempts: 1, source })
+    }
+
+    /// Returns the failure of an answer that makes no sense.
+    pub(crate) fn broken(text: String) -> Self {
+        Failure::of(ServiceError::broken(text))
+    }
+
+    /// Returns the failure of a caller whose deadline has passed.
+    pub(crate) fn deadline() -> Self {
+        Failure(CallError::Deadline { attempts: 0, source: None })
+    }
+
+    /// Returns the failure of a keyring that was not asked to load its metadata.
+    pub(crate) fn not_prepared() -> Self {
+        Failure::of(ServiceError::unavailable("metadata is not loaded: await `prepare` first"))
+    }
+
+    /// Returns the last error of the service, if it answered.
+    pub(crate) fn service_error(&self) -> Option<&ServiceError> {
+        self.0.last()
+    }
+
+    /// Returns whether the deadline of the caller that made the call ended it.
+    pub(crate) fn is_deadline(&self) -> bool {
+        matches!(self.0, CallError::Deadline { .. })
+    }
+
+    pub(crate) fn is_unknown_key(&self) -> bool {
+        matches!(self.service_error(), Some(ServiceError::UnknownKey))
+    }
+}
+
+impl From<Failure> for KeyringError {
+    fn from(failure: Failure) -> Self {
+        failure.0.into()
+    }
+}
+
+/// A slot's wrapped key, with what it is bound to.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Wrapped {
+    pub(crate) version: KeyVersion,
+    pub(crate) blob: Vec<u8>,
+    pub(crate) context: Vec<u8>,
+}
+
+/// A data key, with what its wrap is bound to.
+pub(crate) struct Plain {
+    pub(crate) plaintext: Zeroizing<Vec<u8>>,
+    pub(crate) context: Vec<u8>,
+}
+
+/// A back end, and how it is called.
+pub(crate) struct Service<B> {
+    backend: Arc<B>,
+    operations: Operations<ServiceError>,
+    encrypts: Batches<Arc<str>, Arc<Plain>, Encrypted, ServiceError>,
+    decrypts: Batches<Arc<str>, Arc<Wrapped>, Decrypted, ServiceError>,
+    reencrypts: Batches<Arc<str>, Arc<Wrapped>, Encrypted, ServiceError>,
+}
+
+impl<B: Backend> Service<B> {
+    pub(crate) fn new(backend: B, options: CallOptions) -> Self {
+        let most = backend.max_batch().get();
+        Service {
+            backend: Arc::new(backend),
+            operations: Operations::new(options),
+            encrypts: Batches::new(most),
+            decrypts: Batches::new(most),
+            reencrypts: Batches::new(most),
+        }
+    }
+
+    pub(crate) fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Returns the deadline of an operation that starts now.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.operations.deadline()
+    }
+
+    pub(crate) async fn describe(&self, key: &str, until: Instant) -> Result<Description, Failure> {
+        let call = self.operations.run_call(|| self.backend.describe(key));
+        with_deadline(until, call).await.map_err(Failure)
+    }
+
+    pub(crate) async fn encrypt(
+        &self,
+        key: Arc<str>,
+        item: Arc<Plain>,
+        until: Instant,
+    ) -> Result<Encrypted, Failure> {
+        let call = self.operations.run(|deadline| {
+            let backend = Arc::clone(&self.backend);
+            let name = Arc::clone(&key);
+            let send = move |items: Vec<Arc<Plain>>| async move {
+                let items: Vec<_> = items.iter().map(|item| item.as_item()).collect();
+                backend.encrypt(&name, &items).await
+            };
+            let item = (Arc::clone(&item), deadline);
+            self.encrypts.call(self.operations.gate(), Arc::clone(&key), item, send)
+        });
+        with_deadline(until, call).await.map_err(Failure)
+    }
+
+    pub(crate) async fn decrypt(
+        &self,
+        key: Arc<str>,
+        item: Arc<Wrapped>,
+        until: Instant,
+    ) -> Result<Decrypted, Failure> {
+        let call = self.operations.run(|deadline| {
+            let backend = Arc::clone(&self.backend);
+            let name = Arc::clone(&key);
+            let send = move |items: Vec<Arc<Wrapped>>| async move {
+                let items: Vec<_> = items.iter().map(|item| item.as_item()).collect();
+                backend.decrypt(&name, &items).await
+            };
+            let item = (Arc::clone(&item), deadline);
+            self.decrypts.call(self.operations.gate(), Arc::clone(&key), item, send)
+        });
+        with_deadline(until, call).await.map_err(Failure)
+    }
+
+    pub(crate) async fn reencrypt(
+        &self,
+        key: Arc<str>,
+        item: Arc<Wrapped>,
+        until: Instant,
+    ) -> Result<Encrypted, Failure> {
+        let call = self.operations.run(|deadline| {
+            let backend = Arc::clone(&self.backend);
+            let name = Arc::clone(&key);
+            let send = move |items: Vec<Arc<Wrapped>>| async move {
+                let items: Vec<_> = items.iter().map(|item| item.as_item()).collect();
+                backend.reencrypt(&name, &items).await
+            };
+            let item = (Arc::clone(&item), deadline);
+            self.reencrypts.call(self.operations.gate(), Arc::clone(&key), item, send)
+        });
+        with_deadline(until, call).await.map_err(Failure)
+    }
+}
+
+impl Plain {
+    fn as_item(&self) -> Encrypt<'_> {
+        Encrypt { plaintext: &self.plaintext, context: &self.context }
+    }
+}
+
+impl Wrapped {
+    fn as_item(&self) -> Decrypt<'_> {
+        Decrypt { version: self.version, blob: &self.blob, context: &self.context }
+    }
+}
