@@ -15,6 +15,8 @@ mod flight;
 mod inner;
 mod keyring;
 mod metadata;
+#[cfg(feature = "test-util")]
+pub mod scripted;
 mod service;
 mod service_error;
 mod state;
