@@ -12,14 +12,17 @@ mod backend;
 mod builder;
 mod call;
 mod flight;
+mod generator;
 mod inner;
 mod keyring;
 mod metadata;
+mod runtime_thread;
 #[cfg(feature = "test-util")]
 pub mod scripted;
 mod service;
 mod service_error;
 mod state;
+mod sync_keyring;
 mod unwrap;
 mod wrap;
 
@@ -27,4 +30,6 @@ pub use backend::{Backend, Decrypt, Decrypted, Description, Encrypt, Encrypted};
 pub use builder::RemoteKeyringBuilder;
 pub use call::{CallError, CallOptions, with_deadline, with_deadline_sync};
 pub use keyring::RemoteKeyring;
+pub use runtime_thread::StartError;
 pub use service_error::{Cause, ServiceError};
+pub use sync_keyring::SyncKeyring;
