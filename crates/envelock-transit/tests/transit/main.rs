@@ -2,6 +2,7 @@
 
 mod client;
 mod errors;
+mod keyring;
 mod server;
 #[cfg(feature = "rustls")]
 mod tls;

@@ -12,7 +12,7 @@ pub struct Server {
     child: Child,
     directory: TempDir,
     port: u16,
-    /// On disk: the key that unseals.
+    /// The key that unseals; none with TLS.
     unseal_key: Option<String>,
     /// A token that may do everything.
     pub root: String,
@@ -55,8 +55,10 @@ impl Server {
         let listen = format!("-dev-listen-address=127.0.0.1:{port}");
         let arguments = ["-dev", "-dev-root-token-id=root", "-dev-no-store-token", &listen];
         let child = spawn(&directory, &arguments);
-        let server = Server { child, directory, port, unseal_key: None, root: "root".to_owned() };
+        let mut server =
+            Server { child, directory, port, unseal_key: None, root: "root".to_owned() };
         server.wait_for(200);
+        server.unseal_key = Some(server.printed_key());
         server.enable();
         server
     }
@@ -111,6 +113,21 @@ impl Server {
         server
     }
 
+    /// Returns the key that a server in memory prints, a moment after it answers.
+    fn printed_key(&self) -> String {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap();
+            // A line that is not whole yet would be a part of the key.
+            let key = log.split_once("Unseal Key: ").and_then(|(_, rest)| rest.split_once('\n'));
+            if let Some((key, _)) = key {
+                return key.trim().to_owned();
+            }
+            assert!(Instant::now() < end, "the server prints no key: {log:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -132,7 +149,7 @@ impl Server {
     }
 
     pub fn unseal(&self) {
-        let key = self.unseal_key.as_ref().expect("a server on disk");
+        let key = self.unseal_key.as_ref().expect("a server that can be sealed");
         let reply = self.post("sys/unseal", &format!(r#"{{"key":"{key}"}}"#));
         assert_eq!(reply.status, 200, "{}", reply.text);
         self.wait_for(200);
@@ -140,11 +157,16 @@ impl Server {
 
     /// Makes a token for what `policy` allows.
     pub fn token(&self, policy: &str) -> String {
+        self.set_policy(policy);
+        let body = r#"{"policies":["test"],"no_default_policy":true}"#;
+        self.post("auth/token/create", body).field("client_token")
+    }
+
+    /// Replaces the policy of the tokens that [`token`](Self::token) makes.
+    pub fn set_policy(&self, policy: &str) {
         let policy = policy.replace('"', "\\\"").replace('\n', " ");
         let reply = self.post("sys/policies/acl/test", &format!(r#"{{"policy":"{policy}"}}"#));
         assert_eq!(reply.status, 204, "{}", reply.text);
-        let body = r#"{"policies":["test"],"no_default_policy":true}"#;
-        self.post("auth/token/create", body).field("client_token")
     }
 
     pub fn post(&self, path: &str, body: &str) -> Reply {
