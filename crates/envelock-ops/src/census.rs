@@ -2,6 +2,7 @@
 
 use envelock::SlotLabel;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Maximum number of versions that a census tells apart. A writer of headers can write any label.
 pub const MAX_USES: usize = 1000;
@@ -35,7 +36,22 @@ pub enum Unopenable {
     NotVerified,
 }
 
+impl fmt::Display for Unopenable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unopenable::OtherKeyring => "no slot is of this keyring",
+            Unopenable::Refused => "the keyring refuses the version",
+            Unopenable::NotVerified => "damaged or forged",
+        })
+    }
+}
+
 impl ItemFacts {
+    /// Returns why no slot opens, if none does.
+    pub(crate) fn unopenable(&self) -> Option<Unopenable> {
+        self.unopenable
+    }
+
     /// Adds a slot.
     pub(crate) fn add(&mut self, label: &SlotLabel<'_>, is_opened: bool) {
         let (name, version) = (label.name.as_str().into(), label.version.number());

@@ -251,6 +251,11 @@ impl Checkpoint {
         self.adopted.first().map_or(&self.job, |first| &first.job)
     }
 
+    /// Returns the change number that the keyring had when the last run began, if it has one.
+    pub fn keyring_change(&self) -> Option<u64> {
+        self.keyring_change
+    }
+
     /// Returns the definitions that the job had before, oldest first.
     pub fn adopted(&self) -> &[Adopted] {
         &self.adopted

@@ -157,6 +157,11 @@ impl UndoIndex {
         self.records.keys()
     }
 
+    /// Returns the old headers.
+    pub fn old_headers(&self) -> impl Iterator<Item = &[u8]> {
+        self.records.values().flatten().map(|record| record.old.as_slice())
+    }
+
     pub(crate) fn records(&self, item: &ItemKey) -> &[Record] {
         self.records.get(item).map_or(&[], Vec::as_slice)
     }

@@ -9,17 +9,21 @@ use crate::failure::{Exit, Failure, chain};
 use crate::open_keyring::OpenKeyring;
 use crate::open_source::{OpenStore, ReadOnly, Renamed, open_source, open_to_read};
 use crate::output::{printable, shell_word};
+use crate::source_locator::{ListFile, SourceLocator};
 use crate::table::Table;
 use crate::version_name::VersionName;
 use clap::Args;
 use envelock::keyring::WithoutVersions;
 use envelock::{Envelope, Keyring};
-use envelock_ops::drivers::run;
+use envelock_ops::drivers::{Records, run};
 use envelock_ops::{
-    Census as Counts, CensusMode, Definition, End, EnvelopeOperation, Job, LabelCensus, Operation,
-    Report, Shard, Start, Store, Task, Unopenable,
+    Census as Counts, CensusMode, Definition, End, EnvelopeOperation, ItemKey, Job, LabelCensus,
+    Operation, Report, Shard, Start, Store, Task,
 };
 use serde_json::json;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,14 +80,20 @@ impl Census {
         } else {
             (open_to_read(&source)?, Box::new(LabelCensus), None)
         };
-        let report = self.count(context, &store, &*operation, keyring.as_ref())?;
+        let mut first = FirstLeft(None);
+        let report = self.count(context, &store, &*operation, keyring.as_ref(), &mut first)?;
         if let Some(path) = &self.report {
             let subject = printable(path);
             let json = serde_json::to_vec_pretty(&report).map_err(std::io::Error::from);
             json.and_then(|json| crate::new_file::replace(path, &json))
                 .map_err(|error| Failure::io(subject, &error))?;
         }
-        self.print(context, &report)
+        let root = match &source {
+            SourceLocator::Directory { path, .. } => path,
+            SourceLocator::List { root, .. } => root,
+        };
+        let file = first.0.map(|item| root.join(OsStr::from_bytes(item.as_bytes())));
+        self.print(context, &report, file.as_deref())
     }
 
     fn count(
@@ -92,6 +102,7 @@ impl Census {
         store: &OpenStore,
         operation: &dyn Operation,
         keyring: Option<&OpenKeyring>,
+        first: &mut FirstLeft,
     ) -> Result<Report, Failure> {
         let mode = keyring.map_or(CensusMode::Labels, |_| CensusMode::Opened);
         let definition = Definition::new(store.properties().name, Task::Census { mode });
@@ -103,7 +114,7 @@ impl Census {
         }
         let mut job = Job::new(definition, self.shard, (&[], 0), &start, operation)?;
         let mut console = Console::new(context.output(), stop_flag()?, None);
-        let end = run(&mut job, self.concurrency, store, operation, &mut (), &mut console);
+        let end = run(&mut job, self.concurrency, store, operation, first, &mut console);
         console.finish();
         match end {
             End::Finished(report) => Ok(*report),
@@ -119,7 +130,12 @@ impl Census {
         }
     }
 
-    fn print(&self, context: &Context, report: &Report) -> Result<(), Failure> {
+    fn print(
+        &self,
+        context: &Context,
+        report: &Report,
+        file: Option<&Path>,
+    ) -> Result<(), Failure> {
         let counts = report.census.clone().unwrap_or_default();
         let tally = report.tally;
         context.output().result(
@@ -157,7 +173,10 @@ impl Census {
             ),
         };
         let next = match self.without.is_empty() {
-            true => "`envelock inspect FILE` shows which keys a message needs".to_string(),
+            true => {
+                let file = file.map_or("FILE".into(), shell_word);
+                format!("`envelock inspect {file}` shows which keys a message needs")
+            }
             false => format!(
                 "`envelock job plan {}` shows what a rewrap would do",
                 shell_word(Path::new(&self.source))
@@ -167,8 +186,26 @@ impl Census {
     }
 }
 
-fn source_is_stdin(source: &crate::source_locator::SourceLocator) -> bool {
-    use crate::source_locator::{ListFile, SourceLocator};
+/// Keeps the first item that a census lists as left.
+struct FirstLeft(Option<ItemKey>);
+
+impl Records for FirstLeft {
+    fn append(&mut self, _: &[u8]) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn save(&mut self, _: u64, failures: &[u8], _: &[u8]) -> io::Result<()> {
+        if self.0.is_none()
+            && let Some(line) = failures.split(|&byte| byte == b'\n').next()
+            && let Ok(line) = serde_json::from_slice::<serde_json::Value>(line)
+        {
+            self.0 = line.get("item").and_then(|item| ItemKey::parse(item.as_str()?));
+        }
+        Ok(())
+    }
+}
+
+fn source_is_stdin(source: &SourceLocator) -> bool {
     matches!(source, SourceLocator::List { from: ListFile::StandardInput, .. })
 }
 
@@ -188,11 +225,6 @@ pub fn table(counts: &Counts) -> String {
     }
     let mut text = table.to_string();
     for (why, items) in &counts.unopenable {
-        let why = match why {
-            Unopenable::OtherKeyring => "no slot is of this keyring",
-            Unopenable::Refused => "the keyring refuses the version",
-            _ => "damaged or forged",
-        };
         text += &format!("not opened: {} items, {why}\n", grouped(*items));
     }
     if counts.uncounted_slots > 0 {

@@ -1,6 +1,7 @@
 //! Censuses: by labels without any key, and by what opens.
 
 use crate::bench::{Bench, count};
+use envelock::Lifecycle as _;
 
 #[test]
 fn labels_need_no_key_and_opened_says_what_a_version_is_needed_for() {
@@ -90,4 +91,15 @@ fn reports_can_be_compared_by_their_items_and_their_keyring() {
     );
     std::fs::remove_file(bench.plaintexts.keys().next().unwrap()).unwrap();
     assert_ne!(census()["population"], digest);
+}
+
+#[test]
+fn next_step_names_a_message_that_does_not_open() {
+    let bench = Bench::rotated(10);
+    bench.keyring().disable(envelock::KeyVersion::FIRST).unwrap();
+    let left = bench.run_to(3, &["census", "dir:tree", "--opened"]);
+    let (_, next) = left.stderr.split_once("next: `envelock inspect ").unwrap();
+    let file = next.split_once('`').unwrap().0;
+    assert!(bench.path(file).is_file(), "{}", left.stderr);
+    bench.run_to(0, &["inspect", file]);
 }

@@ -204,13 +204,30 @@ fn start_refuses_a_version_that_cannot_be_read() {
     assert!(!bench.path("tree.job/job.json").exists());
 }
 
+/// As at the start, before any item fails.
+#[test]
+fn resume_refuses_a_version_that_was_disabled_meanwhile() {
+    let bench = Bench::rotated(30);
+    let start = ["job", "start", "dir:tree", "-d", "job", "--page", "10", "--set", "budget=10"];
+    bench.run_to(4, &start);
+    bench.keyring().disable(KeyVersion::FIRST).unwrap();
+    let before = bench.snapshot();
+    let refused = bench.run_to(6, &["job", "resume", "job", "--set", "budget=none"]);
+    let text = "items under orders:1 cannot be rewrapped: the version is disabled";
+    assert!(refused.stderr.contains(text), "{}", refused.stderr);
+    assert_eq!(bench.snapshot(), before);
+    bench.keyring().enable(KeyVersion::FIRST).unwrap();
+    bench.run_to(0, &["job", "resume", "job", "--set", "budget=none"]);
+    bench.check(2);
+}
+
 #[test]
 fn undo_needs_no_settings_of_the_job() {
     let bench = Bench::rotated(10);
     bench.run_to(0, &["job", "start", "dir:tree", "-d", "job"]);
     bench.keyring().disable(KeyVersion::FIRST).unwrap();
     let left = bench.run_to(3, &["job", "undo", "job"]);
-    assert!(left.stderr.contains("next: `envelock key enable KEY:VERSION`"), "{}", left.stderr);
+    assert!(left.stderr.contains("next: `envelock key enable orders:1`, then"), "{}", left.stderr);
     bench.keyring().enable(KeyVersion::FIRST).unwrap();
     std::fs::write(bench.path("job/job.json"), "{").unwrap();
     let refused = bench.run_to(7, &["job", "undo", "job"]);

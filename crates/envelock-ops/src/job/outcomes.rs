@@ -39,6 +39,9 @@ impl Job {
             }
             Finding::Counted(facts) => {
                 self.page.census.count(&facts, work.bytes.unwrap_or(0));
+                if let Some(why) = facts.unopenable() {
+                    self.list_failure(&work.key, "unopenable", &why.to_string(), false);
+                }
                 let definition = &self.state.definition;
                 if let Some(name) = facts.names().find(|name| !definition.allows(name)) {
                     let why =

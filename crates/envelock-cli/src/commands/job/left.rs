@@ -29,6 +29,8 @@ pub struct Finished<'a> {
     pub list: String,
     /// The command that tries the items again.
     pub retry: String,
+    /// A disabled version that old headers of a restore need.
+    pub disabled: Option<String>,
     /// The command that starts a job for what is primary now.
     pub new_job: String,
 }
@@ -49,12 +51,10 @@ impl Finished<'_> {
                 "undo the later job first by `envelock job undo DIRECTORY`, then this one".into(),
             )
         } else if left > 0 {
-            let next = match is_restore {
+            let next = match self.disabled {
                 // The usual reason of a restore: the old version was disabled since.
-                true => {
-                    format!("`envelock key enable KEY:VERSION` of the old version, then {retry}")
-                }
-                false => retry,
+                Some(version) => format!("`envelock key enable {version}`, then {retry}"),
+                None => retry,
             };
             (format!("{} items are left{list}", grouped(left)), next)
         } else if targets_changed {

@@ -1,5 +1,6 @@
 //! Runs one shard of a job from its records to an end, and prints how it ended.
 
+use super::again::undo_log;
 use super::console::{Console, grouped, now, stop_flag};
 use super::left::{Finished, notes};
 use super::listing::count;
@@ -8,6 +9,7 @@ use super::parts::of_job;
 use super::settings::Settings;
 use super::start::free_name;
 use super::status::read_report;
+use super::survey::{JobKeys, Survey};
 use super::task::Keys;
 use super::window;
 use super::{control, limits};
@@ -17,6 +19,8 @@ use crate::failure::{Exit, Failure};
 use crate::open_keyring::OpenKeyring;
 use crate::open_source::OpenStore;
 use crate::output::{printable, shell_word};
+use envelock::keyring::{Freshness, Refusal};
+use envelock::{Keyring as _, SlotLabel, inspect};
 use envelock_ops::drivers::{
     ControlFile, Controls, WorkDirectory, WorkDirectoryError, run as drive,
 };
@@ -26,7 +30,8 @@ use envelock_ops::{
 };
 use serde_json::json;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The name of the file of controls in the directory of a job.
 pub const CONTROL: &str = "job.control";
@@ -98,6 +103,7 @@ impl Run<'_> {
             }
         };
         let was_finished = before.as_ref().is_some_and(Checkpoint::is_finished);
+        let change = before.as_ref().filter(|_| !was_finished).map(Checkpoint::keyring_change);
         let listed = before.map_or(0, |state| state.tally().listed);
         let start = Start {
             limits: wanted.limits,
@@ -110,6 +116,7 @@ impl Run<'_> {
         };
         let job = records.job(&start, self.keys);
         let mut job = job.map_err(|error| self.refused(error, listed > 0))?;
+        self.check_versions(change, &stop)?;
         // They are of the job from now on: a start that was refused leaves none.
         self.settings.write(self.directory)?;
         control::change(self.directory, |controls| self.change(controls))?;
@@ -300,9 +307,44 @@ impl Run<'_> {
             is_whole: report.shard == Shard::WHOLE && self.settings.retries.is_none(),
             list: format!("; {} has each with its reason", printable(&list)),
             retry: format!("`envelock job retry {}`", shell_word(&of_job(self.directory)?)),
+            disabled: self.disabled()?,
             new_job: self.new_job(),
         }
         .result()
+    }
+
+    /// Returns a disabled version that an old header needs which a restore puts back.
+    fn disabled(&self) -> Result<Option<String>, Failure> {
+        let Some(of) = &self.settings.undoes else { return Ok(None) };
+        let envelope = self.keyring.envelope();
+        let is_disabled = |label: &SlotLabel<'_>| {
+            let freshness = envelope.keyring().freshness(label);
+            matches!(freshness, Ok(Freshness::Refused(Refusal::Disabled)))
+        };
+        let log = undo_log(of)?;
+        let mut labels = log.old_headers().filter_map(|header| {
+            let mut slots = inspect(header).ok()?.slots().map(|slot| slot.label);
+            let label = slots.find(is_disabled)?;
+            Some(format!("{}:{}", label.name.as_str(), label.version.number()))
+        });
+        Ok(labels.next())
+    }
+
+    /// Reads the headers again if the keyring was changed since the job ran: a version that items need can be disabled.
+    fn check_versions(
+        &self,
+        before: Option<Option<u64>>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<(), Failure> {
+        let definition = &self.settings.definition;
+        let change = Some(self.keyring.file().change_number());
+        let is_changed = before.is_some_and(|before| before != change);
+        if !is_changed || matches!(definition.task, Task::Restore { .. }) {
+            return Ok(());
+        }
+        let job_keys = JobKeys { keyring: self.keyring, other: None, keys: self.keys };
+        let output = (self.context.output(), Some(stop.clone()));
+        Survey::make(definition, self.shard, self.store, job_keys, output)?.check()
     }
 }
 

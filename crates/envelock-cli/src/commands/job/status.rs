@@ -205,6 +205,7 @@ impl MergeReports {
             targets_changed: merged.targets_changed,
             is_whole: !matches!(task, Task::Census { .. }),
             list: String::new(),
+            disabled: None,
             new_job: "`envelock job start SOURCE -d NEW`".into(),
             retry: match self.reports.as_slice() {
                 [directory] if directory.is_dir() => {
