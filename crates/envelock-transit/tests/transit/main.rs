@@ -1,6 +1,7 @@
 //! The client against a real OpenBao server.
 
 mod client;
+mod conformance;
 mod errors;
 mod keyring;
 mod server;
