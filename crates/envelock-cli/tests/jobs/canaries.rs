@@ -52,11 +52,11 @@ fn money_is_limited_by_the_prices_of_a_source() {
     let toml = "[sources.orders]\nlocator = \"dir:tree\"\nprices = { list = 5, read = 0.4, write = 5000, key = 0 }\n";
     std::fs::write(bench.path("envelock.toml"), toml).unwrap();
     let plan = bench.json(0, &["job", "plan", "orders"]);
-    // A page of 100 items, read twice, and written once.
-    let cost = 5_000 + 100 * (2 * 400 + 5_000_000);
+    // Pages of 50 and 50 items, read twice, and written once.
+    let cost = 2 * 5_000 + 100 * (2 * 400 + 5_000_000);
     assert_eq!(plan["plan"]["cost_billionths"], cost);
     let plan = bench.run_to(0, &["job", "plan", "orders", "--set", "spend=0.20"]);
-    assert!(plan.stdout.contains("costs 0.500085 by its prices"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("costs 0.50009 by its prices"), "{}", plan.stdout);
     assert!(plan.stdout.contains("limits    spend=0.20"), "{}", plan.stdout);
     let start = ["job", "start", "orders", "--page", "10", "--set", "spend=0.20"];
     let halted = bench.run_to(4, &start);

@@ -21,6 +21,9 @@ use crate::store::{Store, StoredItem};
 use crate::store_error::StoreError;
 use envelock::inspect;
 
+/// The most items of the first page of a run, before its time is known: what follows can be ten times as large.
+pub(super) const FIRST_PAGE: usize = 50;
+
 /// How long a page is meant to take, in milliseconds.
 const PAGE_TIME: u128 = 5_000;
 

@@ -1,6 +1,7 @@
 //! The beginning of a job, and what it refuses.
 
 use super::page::PageWork;
+use super::scan::FIRST_PAGE;
 use super::{Job, Phase};
 use crate::checkpoint::Checkpoint;
 use crate::definition::{Definition, Task, VersionName};
@@ -254,7 +255,7 @@ impl Job {
         state.source_id = state.source_id.or(start.properties.id.clone());
         state.total = state.total.or(start.total);
         Job {
-            page_size: state.definition.page,
+            page_size: state.definition.page.min(FIRST_PAGE),
             state,
             properties: start.properties.clone(),
             phase: Phase::Save,

@@ -1,10 +1,11 @@
 //! What an operator does in the middle of a page: pauses, closed windows, and changes of the keyring meanwhile.
 
-use crate::common::{MemoryRecords, NOW, finished, open, rng, stale};
+use crate::common::{MemoryRecords, NOW, finished, open, rng, run_to_end, stale};
 use envelock::{Envelope, KeyVersion, Lifecycle, Timestamp, inspect};
 use envelock_ops::drivers::Records as _;
 use envelock_ops::{
-    Definition, End, EnvelopeOperation, Job, Limits, Operation, Shard, Start, Step, Store, Task,
+    Definition, End, EnvelopeOperation, Expected, ItemKey, Job, Limits, Operation, Page,
+    Properties, Replaced, Shard, Start, Step, Store, StoreError, StoredHeader, Task,
 };
 use std::time::Duration;
 
@@ -82,24 +83,24 @@ fn nothing_is_written_under_a_version_that_was_compromised_in_a_pause() {
 
 #[test]
 fn items_are_begun_again_if_the_primary_changes_before_they_are_logged_or_replaced() {
-    // 22 steps prepare 20 of 60 items; after 63 (with the probe and the log) all are logged and none is replaced.
-    for (before, later) in [(22, 0), (64, 2)] {
-        let (keyring, store) = stale(60);
+    // 22 steps prepare 20 of 50 items; after 53 (with the probe and the log) all are logged and none is replaced.
+    for (before, later) in [(22, 0), (54, 2)] {
+        let (keyring, store) = stale(50);
         let keys = EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap());
         let definition = Definition::new("memory", Task::rewrap());
         let start = Start::new(NOW, store.properties());
         let mut records = MemoryRecords::default();
         let mut job = open(&definition, Shard::WHOLE, &records, &start, &keys).unwrap();
         assert!(steps(&mut job, &store, &keys, &mut records, (NOW, before)).is_none());
-        assert_eq!((records.undo.is_empty(), versions(&store)), (later == 0, [60, 0, 0]));
+        assert_eq!((records.undo.is_empty(), versions(&store)), (later == 0, [50, 0, 0]));
         let two = KeyVersion::new(2).unwrap();
         keyring.promote(KeyVersion::FIRST).unwrap();
         keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut rng(3)).unwrap();
         keyring.disable(two).unwrap();
         let now = NOW + Duration::from_secs(later);
         let report = finished(steps(&mut job, &store, &keys, &mut records, (now, 1000)).unwrap());
-        assert_eq!((report.tally.changed, report.tally.listed), (60, 60));
-        assert_eq!(versions(&store), [0, 0, 60]);
+        assert_eq!((report.tally.changed, report.tally.listed), (50, 50));
+        assert_eq!(versions(&store), [0, 0, 50]);
     }
 }
 
@@ -145,4 +146,40 @@ fn pages_take_about_five_seconds_where_items_are_slow() {
     assert_eq!(finished(end).tally.changed, 700);
     let gaps: Vec<_> = saves.windows(2).map(|two| (two[1].1 - two[0].1).as_secs()).collect();
     assert!(gaps.len() > 6 && gaps[2..].iter().all(|gap| *gap <= 6), "{gaps:?}");
+}
+
+/// Remembers how many items each listing asked for.
+struct Asked(envelock_ops::stores::MemoryStore, std::sync::Mutex<Vec<usize>>);
+
+impl Store for Asked {
+    fn properties(&self) -> Properties {
+        self.0.properties()
+    }
+    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+        self.1.lock().unwrap().push(most);
+        self.0.list(after, most)
+    }
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        self.0.read(item)
+    }
+    fn replace(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: &[u8],
+    ) -> Result<Replaced, StoreError> {
+        self.0.replace(item, expected, new)
+    }
+}
+
+#[test]
+fn first_page_is_small_and_the_next_ones_grow_while_they_are_fast() {
+    let (keyring, store) = stale(900);
+    let store = Asked(store, std::sync::Mutex::default());
+    let keys = EnvelopeOperation::new(Envelope::new(keyring), Task::rewrap());
+    let definition = Definition::new("memory", Task::rewrap());
+    let mut records = MemoryRecords::default();
+    let report = finished(run_to_end(&definition, &store, &keys, &mut records));
+    assert_eq!(report.tally.changed, 900);
+    assert_eq!(*store.1.lock().unwrap(), [50, 100, 200, 400, 500]);
 }

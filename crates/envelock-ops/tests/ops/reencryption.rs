@@ -4,8 +4,9 @@ use crate::common::{MemoryRecords, NOW, finished, key, open, run_to_end};
 use envelock::{Aad, Envelope, KeyVersion, Lifecycle, MemoryKeyring, MultiKeyring, Suite, inspect};
 use envelock_ops::stores::{MemoryItem, MemoryStore, Selection};
 use envelock_ops::{
-    Cause, Definition, End, EnvelopeOperation, FailureLimit, Job, Properties, Shard, Start,
-    StartError, Store, Task, UndoIndex, VersionName,
+    Cause, Definition, End, EnvelopeOperation, Expected, FailureLimit, ItemKey, Job, Page,
+    Properties, Replaced, Rewrite, Shard, Start, StartError, Store, StoreError, StoredHeader, Task,
+    UndoIndex, VersionName,
 };
 use std::sync::Arc;
 
@@ -215,4 +216,62 @@ fn dry_run_and_store_without_bodies_write_nothing() {
     let end = run_to_end(&definition(&task), &store, &keys, &mut records);
     let End::Finished(report) = end else { panic!("{end:?}") };
     assert_eq!((report.tally.changed, report.tally.failed), (1, 1));
+}
+
+/// A store that knows when bodies were encrypted: each item at the second of its number.
+struct Dated(MemoryStore);
+
+impl Store for Dated {
+    fn properties(&self) -> Properties {
+        Properties { dates_bodies: true, ..self.0.properties() }
+    }
+    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+        self.0.list(after, most)
+    }
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        let number = (0..10).find(|&number| key(number) == *item);
+        let dated = |stored| StoredHeader { body_written: number, ..stored };
+        Ok(self.0.read(item)?.map(dated))
+    }
+    fn replace(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: &[u8],
+    ) -> Result<Replaced, StoreError> {
+        self.0.replace(item, expected, new)
+    }
+    fn rewrite(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: Rewrite<'_>,
+    ) -> Result<Replaced, StoreError> {
+        self.0.rewrite(item, expected, new)
+    }
+}
+
+/// A body that was written after the version was retired was never under it.
+#[test]
+fn bodies_of_after_the_retirement_are_spared_where_the_store_dates_them() {
+    let keyring = Arc::new(MemoryKeyring::create("orders").unwrap());
+    let envelope = Envelope::new(keyring.clone());
+    let store = MemoryStore::new();
+    keyring.rotate().unwrap();
+    for number in 0..10 {
+        let message = envelope.encrypt(b"payload", Aad::none()).unwrap();
+        store.insert_item(key(number), item(&message, None));
+    }
+    let before = store.headers();
+    let store = Dated(store);
+    let version = VersionName::new("orders", KeyVersion::FIRST);
+    let task =
+        Task::reencrypt(Cause::VersionLeaked { version, retired: Some(6), headers_exposed: true });
+    let keys = operation(&keyring, &task);
+    let mut records = MemoryRecords::default();
+    let report = finished(run_to_end(&definition(&task), &store, &keys, &mut records));
+    assert_eq!((report.tally.changed, report.tally.current), (7, 3));
+    let after = store.0.headers();
+    let spared = before.keys().filter(|key| before.get(*key) == after.get(*key));
+    assert_eq!(spared.cloned().collect::<Vec<_>>(), [key(7), key(8), key(9)]);
 }
