@@ -2,25 +2,33 @@
 //! behind its back.
 
 use crate::client::client;
-use crate::keyring::{Keyring, keyring};
+use crate::keyring::keyring;
+use crate::mutants::{Mistake, Mutant};
 use crate::server::Server;
 use envelock::KeyVersion;
 use envelock::conformance::{self, Controls};
-use envelock_remote::SyncKeyring;
+use envelock_remote::{RemoteKeyring, SyncKeyring};
 use std::time::Duration;
 
 const POLICY: &str = r#"path "transit/keys/orders" { capabilities = ["read"] }
     path "transit/encrypt/orders" { capabilities = ["update"] }
     path "transit/decrypt/orders" { capabilities = ["update"] }"#;
 
+type Keyring = SyncKeyring<RemoteKeyring<Mutant>>;
+
 struct Service {
-    keyring: SyncKeyring<Keyring>,
+    keyring: Keyring,
     server: Server,
+    mistake: Mistake,
 }
 
-fn over(server: &Server, token: &str) -> SyncKeyring<Keyring> {
-    let transit = client(server, token);
-    SyncKeyring::start(async move || Ok::<_, std::convert::Infallible>(keyring(transit))).unwrap()
+fn over(server: &Server, token: &str, mistake: Mistake) -> Keyring {
+    named("orders", Mutant(client(server, token), mistake))
+}
+
+fn named(name: &'static str, transit: Mutant) -> Keyring {
+    SyncKeyring::start(async move || Ok::<_, std::convert::Infallible>(keyring(transit, name)))
+        .unwrap()
 }
 
 fn server() -> Server {
@@ -31,15 +39,15 @@ fn server() -> Server {
 }
 
 impl Service {
-    fn start() -> Self {
+    fn start(mistake: Mistake) -> Self {
         let server = server();
         let token = server.token(POLICY);
-        Service { keyring: over(&server, &token), server }
+        Service { keyring: over(&server, &token, mistake), server, mistake }
     }
 }
 
 impl Controls for Service {
-    type Keyring = SyncKeyring<Keyring>;
+    type Keyring = Keyring;
 
     fn keyring(&self) -> &Self::Keyring {
         &self.keyring
@@ -81,6 +89,11 @@ impl Controls for Service {
         let _ = self.server.request("DELETE", "sys/quotas/rate-limit/test", "");
     }
 
+    fn twins(&self, test: &mut dyn FnMut(&dyn envelock::Keyring)) {
+        let transit = Mutant(client(&self.server, &self.server.root), self.mistake);
+        test(&named("renamed", transit));
+    }
+
     fn forget(&self) {
         self.keyring.keyring().forget_metadata();
     }
@@ -89,10 +102,30 @@ impl Controls for Service {
 #[test]
 fn keyring_over_transit_conforms() {
     let server = server();
-    conformance::keyring(|| over(&server, &server.root));
+    conformance::keyring(|| over(&server, &server.root, Mistake::None));
 }
 
 #[test]
 fn keyring_conforms_while_the_service_is_changed_denied_throttled_and_sealed() {
-    conformance::remote(Service::start);
+    conformance::remote(|| Service::start(Mistake::None));
+}
+
+#[test]
+fn mistakes_with_the_service_are_found() {
+    for (mistake, rule) in [
+        (Mistake::WithoutContext, "Authentication"),
+        (Mistake::LabelsFirst, "RoundTrip"),
+        (Mistake::OutageIsAuthentication, "Unavailable"),
+        (Mistake::DeniedIsUnavailable, "Denied"),
+        (Mistake::CutsBlob, "RoundTrip"),
+    ] {
+        let found = std::panic::catch_unwind(|| {
+            let server = server();
+            conformance::keyring(|| over(&server, &server.root, mistake));
+            conformance::remote(|| Service::start(mistake));
+        });
+        let text = found.expect_err("the suite finds it");
+        let text = text.downcast_ref::<String>().expect("the suite says what it found");
+        assert!(text.contains(&format!("keyring breaks {rule} ")), "{mistake:?}: {text}");
+    }
 }

@@ -5,17 +5,15 @@ use crate::server::Server;
 use envelock::format::WrapAlgorithm;
 use envelock::keyring::Refusal;
 use envelock::{Aad, AsyncEnvelope, Error, KeyVersion, RewrapOptions, inspect};
-use envelock_remote::{CallOptions, RemoteKeyring};
+use envelock_remote::{Backend, CallOptions, RemoteKeyring};
 use envelock_transit::{KeyConfig, Token, Transit};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub type Keyring = RemoteKeyring<Transit>;
-
 /// Fails fast, so that an outage costs a test no time.
-pub fn keyring(transit: Transit) -> Keyring {
+pub fn keyring<B: Backend>(transit: B, name: &str) -> RemoteKeyring<B> {
     let calls = CallOptions::default().max_attempts(1).circuit(1000, Duration::from_millis(1));
-    RemoteKeyring::builder(transit, "orders").calls(calls).build().unwrap()
+    RemoteKeyring::builder(transit, name).calls(calls).build().unwrap()
 }
 
 /// The texts of an error and its causes.
@@ -33,11 +31,11 @@ fn aad() -> Aad<'static> {
     Aad::new(b"order 7")
 }
 
-async fn orders() -> (Server, Transit, AsyncEnvelope<Keyring>) {
+async fn orders() -> (Server, Transit, AsyncEnvelope<RemoteKeyring<Transit>>) {
     let server = Server::start();
     let operator = client(&server, &server.root);
     operator.create_key("orders").await.unwrap();
-    let envelope = AsyncEnvelope::new(keyring(client(&server, &server.root)));
+    let envelope = AsyncEnvelope::new(keyring(client(&server, &server.root), "orders"));
     (server, operator, envelope)
 }
 
@@ -97,7 +95,7 @@ async fn outage_quota_denial_and_bad_token_have_their_errors() {
     assert_eq!(server.request("DELETE", "sys/quotas/rate-limit/test", "").status, 204);
     assert_eq!(envelope.decrypt(&message, aad()).await.unwrap(), b"text");
 
-    let bad = AsyncEnvelope::new(keyring(client(&server, "s.bad")));
+    let bad = AsyncEnvelope::new(keyring(client(&server, "s.bad"), "orders"));
     let denied = bad.decrypt(&message, aad()).await.unwrap_err();
     assert!(
         !denied.is_retryable() && texts(&denied).contains("permission denied"),
@@ -108,7 +106,7 @@ async fn outage_quota_denial_and_bad_token_have_their_errors() {
         r#"path "transit/keys/orders" { capabilities = ["read"] }
            path "transit/decrypt/orders" { capabilities = ["update"] }"#,
     );
-    let reader = AsyncEnvelope::new(keyring(client(&server, &may_not_encrypt)));
+    let reader = AsyncEnvelope::new(keyring(client(&server, &may_not_encrypt), "orders"));
     assert_eq!(reader.decrypt(&message, aad()).await.unwrap(), b"text");
     let denied = reader.encrypt(b"text", aad()).await.unwrap_err();
     assert!(!denied.is_retryable() && texts(&denied).contains("403"), "{}", texts(&denied));
@@ -121,7 +119,7 @@ async fn outage_quota_denial_and_bad_token_have_their_errors() {
 #[tokio::test]
 async fn key_that_is_unknown_or_unsuitable_wraps_nothing_and_is_not_made() {
     let server = Server::start();
-    let envelope = AsyncEnvelope::new(keyring(client(&server, &server.root)));
+    let envelope = AsyncEnvelope::new(keyring(client(&server, &server.root), "orders"));
     assert!(envelope.encrypt(b"text", aad()).await.is_err());
     assert_eq!(server.get("transit/keys/orders").status, 404);
     assert_eq!(server.post("transit/keys/orders", "{}").status, 200);
@@ -163,11 +161,11 @@ async fn golden_message_opens_under_the_restored_key() {
     assert_eq!(server.post("transit/restore/orders", &body).status, 204);
     let message = std::fs::read(golden("message.envelock")).unwrap();
     let id = inspect(&message).unwrap().slots().next().unwrap().label.master_key_id;
-    let other = AsyncEnvelope::new(keyring(client(&server, &server.root)));
+    let other = AsyncEnvelope::new(keyring(client(&server, &server.root), "orders"));
     assert!(other.decrypt(&message, aad()).await.is_err());
     let token = Token::new(server.root.as_str()).unwrap();
     let transit = Transit::builder(server.address()).token(token).master_key_id(id).build();
-    let envelope = AsyncEnvelope::new(keyring(transit.unwrap()));
+    let envelope = AsyncEnvelope::new(keyring(transit.unwrap(), "orders"));
     assert_eq!(envelope.decrypt(&message, aad()).await.unwrap(), b"golden text");
 }
 
@@ -178,7 +176,7 @@ async fn golden_files_are_made() {
     let server = Server::start();
     let body = r#"{"derived":true,"exportable":true,"allow_plaintext_backup":true}"#;
     assert_eq!(server.post("transit/keys/orders", body).status, 200);
-    let envelope = AsyncEnvelope::new(keyring(client(&server, &server.root)));
+    let envelope = AsyncEnvelope::new(keyring(client(&server, &server.root), "orders"));
     let message = envelope.encrypt(b"golden text", aad()).await.unwrap();
     std::fs::write(golden("message.envelock"), message).unwrap();
     let backup = server.get("transit/backup/orders").field("backup");
