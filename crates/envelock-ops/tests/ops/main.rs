@@ -8,6 +8,8 @@ mod costs;
 #[cfg(unix)]
 mod directories;
 mod engine;
+#[cfg(unix)]
+mod listings;
 mod outages;
 mod pauses;
 mod planner;
@@ -16,3 +18,5 @@ mod refusals;
 mod simulation;
 mod strata;
 mod tasks;
+#[cfg(unix)]
+mod trees;
