@@ -8,3 +8,4 @@ mod mutants;
 mod server;
 #[cfg(feature = "rustls")]
 mod tls;
+mod two_tiers;
