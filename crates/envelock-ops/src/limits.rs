@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Items that are begun in a second; `None` for no limit. 0 pauses the job.
     pub items_per_second: Option<u32>,
-    /// Bytes of messages that are written as a whole in a second, as [`Calls::moved_bytes`] counts them.
+    /// Bytes of messages that are written as a whole in a second, as [`Calls::moved_bytes`](crate::Calls::moved_bytes) counts them.
     pub bytes_per_second: Option<u64>,
     /// Calls of the store in a second: pages that are listed, headers that are read or replaced.
     pub requests_per_second: Option<u32>,

@@ -8,6 +8,7 @@ use hyper::Uri;
 use hyper::header::HeaderValue;
 use std::error::Error;
 use std::fmt;
+use std::net::IpAddr;
 
 /// Why a client was not built.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,14 @@ pub enum SetupError {
     #[error("address {address} is not http:// or https:// with a host and a port, and no path")]
     #[non_exhaustive]
     Address {
+        /// The address.
+        address: String,
+    },
+    /// The address begins with `http`, and is not of this machine. See
+    /// [`allow_clear_text`](TransitBuilder::allow_clear_text).
+    #[error("{address} would send the token and data keys in the clear: give an https address")]
+    #[non_exhaustive]
+    ClearText {
         /// The address.
         address: String,
     },
@@ -62,6 +71,7 @@ pub struct TransitBuilder {
     namespace: Option<String>,
     tokens: Option<TokenSource>,
     master_key_id: Option<MasterKeyId>,
+    allows_clear_text: bool,
     #[cfg(feature = "rustls")]
     roots: Option<Vec<u8>>,
 }
@@ -74,6 +84,7 @@ impl TransitBuilder {
             namespace: None,
             tokens: None,
             master_key_id: None,
+            allows_clear_text: false,
             #[cfg(feature = "rustls")]
             roots: None,
         }
@@ -112,6 +123,16 @@ impl TransitBuilder {
         TransitBuilder { master_key_id: Some(id), ..self }
     }
 
+    /// Takes an address that begins with `http` and is not of this machine.
+    ///
+    /// # Security
+    ///
+    /// Whoever sees the connection has the token and every data key. Use it only where something else encrypts
+    /// it, such as the sidecar of a service mesh.
+    pub fn allow_clear_text(self) -> Self {
+        TransitBuilder { allows_clear_text: true, ..self }
+    }
+
     /// Sets the certificates of the authorities to trust, as PEM, in the place of those of the system.
     #[cfg(feature = "rustls")]
     pub fn root_certificates(self, pem: impl Into<Vec<u8>>) -> Self {
@@ -124,7 +145,7 @@ impl TransitBuilder {
     ///
     /// [`SetupError`].
     pub fn build(self) -> Result<Transit, SetupError> {
-        let address = parse_address(&self.address)?;
+        let address = parse_address(&self.address, self.allows_clear_text)?;
         let mount = self.mount;
         let is_path = mount.split('/').all(|part| {
             !part.is_empty()
@@ -155,7 +176,7 @@ impl TransitBuilder {
     }
 }
 
-fn parse_address(address: &str) -> Result<String, SetupError> {
+fn parse_address(address: &str, allows_clear_text: bool) -> Result<String, SetupError> {
     let wrong = || SetupError::Address { address: address.to_owned() };
     let uri: Uri = address.parse().map_err(|_| wrong())?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -165,12 +186,19 @@ fn parse_address(address: &str) -> Result<String, SetupError> {
         return Err(wrong());
     }
     match scheme {
-        "http" => {}
+        "http" if allows_clear_text || is_loopback(authority.host()) => {}
+        "http" => return Err(SetupError::ClearText { address: address.to_owned() }),
         "https" if cfg!(feature = "rustls") => {}
         "https" => return Err(SetupError::TlsFeature { address: address.to_owned() }),
         _ => return Err(wrong()),
     }
     Ok(format!("{scheme}://{authority}"))
+}
+
+/// Returns whether `host` is this machine, by its address or this one name.
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(feature = "rustls")]
@@ -196,5 +224,22 @@ impl fmt::Debug for TransitBuilder {
             .field("mount", &self.mount)
             .field("namespace", &self.namespace)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SetupError, parse_address};
+
+    #[test]
+    fn clear_text_leaves_this_machine_only_if_allowed() {
+        for near in ["http://127.0.0.1:8200", "http://[::1]:8200", "http://localhost:8200/"] {
+            parse_address(near, false).expect("an address of this machine");
+        }
+        for far in ["http://10.0.0.7:8200", "http://bao:8200", "http://localhost.example"] {
+            let refused = parse_address(far, false);
+            assert!(matches!(refused, Err(SetupError::ClearText { address }) if address == far));
+            parse_address(far, true).expect("an address that is allowed");
+        }
     }
 }

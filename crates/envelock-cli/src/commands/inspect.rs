@@ -46,7 +46,10 @@ impl Inspect {
 
 fn print(output: Output, path: &Path) -> Result<(), Failure> {
     let bytes = read_header(path).map_err(|failure| failure.of(printable(path)))?;
-    let header = inspect(&bytes).map_err(|error| Failure::from(error).of(printable(path)))?;
+    let header = inspect(&bytes).map_err(|error| {
+        let next = "check the path: a header is at the start of a message, or in a file of its own";
+        Failure::from(error).of(printable(path)).with_next(next)
+    })?;
     output.result(|| as_text(path, &header), || as_json(path, &header))?;
     if has_journal(path) {
         let what = format!(

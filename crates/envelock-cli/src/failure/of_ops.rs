@@ -19,8 +19,9 @@ impl From<StartError> for Failure {
             StartError::NotPrimary(version) => format!("`envelock key promote {version}`"),
             StartError::NameNotAllowed(_) => "wrap under an allowed key: `-k KEYRING`".into(),
             StartError::Unreadable { version, .. } => format!(
-                "`envelock key show {}` tells its state; a compromised version is named by \
-                 `--from-compromised {version}`",
+                "`envelock key show {}` tells its state: `envelock key enable {version}` if it is disabled, \
+                 `envelock key destroy {version} --cancel` if its destruction is scheduled, \
+                 `--from-compromised {version}` if it is compromised",
                 version.name
             ),
             StartError::OlderKeyring { .. } => {
@@ -119,6 +120,9 @@ pub fn of_halt(halt: &Halt) -> (Exit, &'static str) {
         Halt::Target(_) => (Exit::Refused, "plan a new job for what is primary now, or "),
         Halt::FailureRate { .. } => (Exit::Halted, "read the list of failures, then "),
         Halt::Stage(_) => (Exit::Halted, "find out why; to release the stage, add `--release` to "),
+        Halt::Keyring(envelock::Error::NoPrimary) => {
+            (Exit::Refused, "promote a version: `envelock key promote KEY:VERSION`, then ")
+        }
         Halt::Keyring(_) => (Exit::CouldNotRun, "repair the keyring, then "),
         Halt::Records(_) => (Exit::CouldNotRun, "make room for the records, then "),
         Halt::Budget(_) | Halt::Spend { .. } => (Exit::Halted, "raise it, then "),

@@ -303,6 +303,10 @@ fn options_and_reports_that_cannot_be_right_are_refused_before_the_first_item() 
         assert_eq!(ran.exit, Some(exit), "{}", ran.stderr);
         assert!(ran.stderr.contains(what), "{}", ran.stderr);
     };
+    let never = "0 begins nothing: use `envelock job pause`";
+    for rate in ["items-per-second=0", "bytes-per-second=0", "key-calls-per-second=0"] {
+        refused(2, &["job", "start", "dir:tree", "-d", "a", "--set", rate], never);
+    }
     let primary = "orders:2 is the primary: new headers are under it";
     refused(6, &["job", "start", "dir:tree", "-d", "a", "--retiring", "orders:2"], primary);
     refused(1, &["job", "start", "dir:tree", "-d", "a", "--retiring", "orders:9"], "version 9");

@@ -143,18 +143,19 @@ async fn sealed_killed_and_unsealed_again() {
 #[test]
 fn wrong_set_up_is_refused() {
     let builder = |address: &str| Transit::builder(address).token(Token::new("t").unwrap());
-    for address in ["", "host:8200", "ftp://host", "http://host/path", "http://u:p@host", "http://"]
+    for address in
+        ["", "host:8200", "ftp://host", "http://localhost/path", "http://u:p@localhost", "http://"]
     {
         let refused = builder(address).build();
         assert!(matches!(refused, Err(SetupError::Address { .. })), "{address}: {refused:?}");
     }
     for mount in ["", "/transit", "a//b", "..", "a/../b", "a b", "a?b"] {
-        let refused = builder("http://host").mount(mount).build();
+        let refused = builder("http://localhost").mount(mount).build();
         assert!(matches!(refused, Err(SetupError::Mount { .. })), "{mount}: {refused:?}");
     }
-    let refused = builder("http://host").namespace("a\nb").build();
+    let refused = builder("http://localhost").namespace("a\nb").build();
     assert!(matches!(refused, Err(SetupError::Namespace { .. })), "{refused:?}");
-    assert!(matches!(Transit::builder("http://host").build(), Err(SetupError::NoToken)));
+    assert!(matches!(Transit::builder("http://localhost").build(), Err(SetupError::NoToken)));
     for text in ["", " ", "a b", "a\nb", "ä"] {
         assert!(Token::new(text).is_err(), "{text:?}");
     }

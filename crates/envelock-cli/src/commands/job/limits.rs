@@ -45,20 +45,16 @@ fn one(controls: &mut Controls, setting: &str, now: Duration) -> Result<(), Stri
     let (name, value) = setting.split_once('=').ok_or("it is not KEY=VALUE")?;
     let limits = &mut controls.limits;
     match name {
-        "items-per-second" => limits.items_per_second = number(value)?,
-        "bytes-per-second" => limits.bytes_per_second = number(value)?,
-        "requests-per-second" => limits.requests_per_second = number(value)?,
-        "key-calls-per-second" => limits.key_calls_per_second = number(value)?,
+        "items-per-second" => limits.items_per_second = rate(value)?,
+        "bytes-per-second" => limits.bytes_per_second = rate(value)?,
+        "requests-per-second" => limits.requests_per_second = rate(value)?,
+        "key-calls-per-second" => limits.key_calls_per_second = rate(value)?,
         "budget" => limits.budget = number(value)?,
         "spend" if value == "none" => limits.spend = None,
         "spend" => limits.spend = Some(money::sum(value)?),
         "outage-seconds" => limits.outage_seconds = number(value)?,
         "concurrency" => {
-            let concurrency = number(value)?.ok_or("concurrency always has a limit")?;
-            if concurrency == 0 {
-                return Err("0 begins nothing: use `envelock job pause`".into());
-            }
-            limits.concurrency = concurrency;
+            limits.concurrency = rate(value)?.ok_or("concurrency always has a limit")?;
         }
         "window" if value == "none" => {
             controls.window = None;
@@ -71,6 +67,19 @@ fn one(controls: &mut Controls, setting: &str, now: Duration) -> Result<(), Stri
         _ => return Err(format!("there is no limit {name:?}")),
     }
     Ok(())
+}
+
+/// A number that is not zero: with zero a job would wait for ever without a reason.
+fn rate<N>(text: &str) -> Result<Option<N>, String>
+where
+    N: std::str::FromStr<Err: std::fmt::Display> + Default + PartialEq,
+{
+    match number(text)? {
+        Some(rate) if rate == N::default() => {
+            Err("0 begins nothing: use `envelock job pause`".into())
+        }
+        rate => Ok(rate),
+    }
 }
 
 fn number<N: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<Option<N>, String> {

@@ -113,6 +113,7 @@ impl JobOptions {
             ..Definition::new(store.properties().name, self.task.task()?)
         };
         self.task.check_retiring(&keyring)?;
+        super::limits::apply(&mut Controls::default(), &self.set, super::console::now())?;
         let add = self.task.add.as_deref();
         let other = add.map(|add| context.other_keyring(add)).transpose()?;
         let aad = self.task.reencrypt.aad.as_deref();

@@ -78,14 +78,25 @@ fn reasons(list: &Path) -> Vec<(String, u64)> {
     let lines = File::open(list).map(BufReader::new);
     for line in lines.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
         let line: Value = serde_json::from_str(&line).unwrap_or_default();
-        let why = line.get("why").and_then(Value::as_str).unwrap_or("unknown");
-        let items = reasons.entry(why.into()).or_default();
+        let text = |field| line.get(field).and_then(Value::as_str);
+        let why = without_path(text("why").unwrap_or("unknown"), text("item").unwrap_or_default());
+        let items = reasons.entry(why).or_default();
         *items = items.saturating_add(1);
     }
     let mut reasons: Vec<_> = reasons.into_iter().collect();
     reasons.sort_by_key(|(_, items)| Reverse(*items));
     reasons.truncate(REASONS);
     reasons
+}
+
+/// Returns a reason without the quoted path of its item, by which all reasons would differ.
+fn without_path(why: &str, item: &str) -> String {
+    let path = (!item.is_empty()).then(|| why.find(item)).flatten().and_then(|at| {
+        let (before, after) = why.split_at_checked(at)?;
+        let end = after.get(item.len()..)?.find('"')?;
+        Some((before.get(..before.rfind('"')?)?.trim_end(), after.get(item.len() + end + 1..)?))
+    });
+    path.map_or_else(|| why.into(), |(before, after)| format!("{before}{after}"))
 }
 
 fn why_left(reasons: &[(String, u64)]) -> String {
@@ -239,4 +250,21 @@ pub fn read_report(path: &Path) -> Result<Report, Failure> {
         let what = format!("{subject} is no report of a job: {error}");
         Failure::new(Exit::Usage, what, "name files that end with `.report.json`")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_path;
+
+    #[test]
+    fn reasons_are_equal_whatever_their_item_is() {
+        let why = "cannot open \"/data/00/1147\": Read-only file system (os error 30)";
+        let rest = "cannot open: Read-only file system (os error 30)";
+        assert_eq!(without_path(why, "00/1147"), rest);
+        let temporary = "cannot write \"/data/00/.1147.tmp\": No space left on device";
+        assert_eq!(without_path(temporary, "00/1147"), temporary);
+        for (why, item) in [("", ""), ("a", "a"), ("\"a", "a"), ("a\"", "a"), ("no path", "x")] {
+            assert_eq!(without_path(why, item), why);
+        }
+    }
 }

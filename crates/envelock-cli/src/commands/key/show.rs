@@ -24,7 +24,7 @@ impl Show {
             let text = || {
                 let title = format!("{name}:{}  {}\n", record.version, record.state.name());
                 facts(record).iter().fold(title, |text, (fact, value)| {
-                    text + &format!("  {:<14}{value}\n", format!("{fact}:"))
+                    text + &format!("  {:<13} {value}\n", format!("{fact}:"))
                 })
             };
             context.output().result(text, || as_json(name.as_str(), record))?;
