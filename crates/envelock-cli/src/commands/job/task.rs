@@ -35,7 +35,7 @@ pub struct TaskOptions {
 }
 
 impl TaskOptions {
-    /// Returns the task.
+    /// Refuses to retire what new headers are under.
     ///
     /// # Errors
     ///
