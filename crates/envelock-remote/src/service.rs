@@ -111,17 +111,11 @@ impl<B: Backend> Service<B> {
         item: Arc<Plain>,
         until: Instant,
     ) -> Result<Encrypted, Failure> {
-        let call = self.operations.run(|deadline| {
-            let backend = Arc::clone(&self.backend);
-            let name = Arc::clone(&key);
-            let send = move |items: Vec<Arc<Plain>>| async move {
-                let items: Vec<_> = items.iter().map(|item| item.as_item()).collect();
-                backend.encrypt(&name, &items).await
-            };
-            let item = (Arc::clone(&item), deadline);
-            self.encrypts.call(self.operations.gate(), Arc::clone(&key), item, send)
-        });
-        with_deadline(until, call).await.map_err(Failure)
+        self.batched(&self.encrypts, (key, item), until, |backend, key, items| async move {
+            let items: Vec<_> = items.iter().map(|item| item.as_item()).collect();
+            backend.encrypt(&key, &items).await
+        })
+        .await
     }
 
     pub(crate) async fn decrypt(
@@ -130,17 +124,11 @@ impl<B: Backend> Service<B> {
         item: Arc<Wrapped>,
         until: Instant,
     ) -> Result<Decrypted, Failure> {
-        let call = self.operations.run(|deadline| {
-            let backend = Arc::clone(&self.backend);
-            let name = Arc::clone(&key);
-            let send = move |items: Vec<Arc<Wrapped>>| async move {
-                let items: Vec<_> = items.iter().map(|item| item.as_item()).collect();
-                backend.decrypt(&name, &items).await
-            };
-            let item = (Arc::clone(&item), deadline);
-            self.decrypts.call(self.operations.gate(), Arc::clone(&key), item, send)
-        });
-        with_deadline(until, call).await.map_err(Failure)
+        self.batched(&self.decrypts, (key, item), until, |backend, key, items| async move {
+            let items: Vec<_> = items.iter().map(|item| item.as_item()).collect();
+            backend.decrypt(&key, &items).await
+        })
+        .await
     }
 
     pub(crate) async fn reencrypt(
@@ -149,15 +137,31 @@ impl<B: Backend> Service<B> {
         item: Arc<Wrapped>,
         until: Instant,
     ) -> Result<Encrypted, Failure> {
+        self.batched(&self.reencrypts, (key, item), until, |backend, key, items| async move {
+            let items: Vec<_> = items.iter().map(|item| item.as_item()).collect();
+            backend.reencrypt(&key, &items).await
+        })
+        .await
+    }
+
+    /// Runs an operation on one item, each of whose attempts is part of a batch that `send` makes.
+    async fn batched<I, O, F>(
+        &self,
+        batches: &Batches<Arc<str>, Arc<I>, O, ServiceError>,
+        (key, item): (Arc<str>, Arc<I>),
+        until: Instant,
+        send: impl FnOnce(Arc<B>, Arc<str>, Vec<Arc<I>>) -> F + Copy + Send + 'static,
+    ) -> Result<O, Failure>
+    where
+        I: Send + Sync + 'static,
+        O: Send + 'static,
+        F: Future<Output = Result<Vec<Result<O, ServiceError>>, ServiceError>> + Send + 'static,
+    {
         let call = self.operations.run(|deadline| {
-            let backend = Arc::clone(&self.backend);
-            let name = Arc::clone(&key);
-            let send = move |items: Vec<Arc<Wrapped>>| async move {
-                let items: Vec<_> = items.iter().map(|item| item.as_item()).collect();
-                backend.reencrypt(&name, &items).await
-            };
+            let (backend, name) = (Arc::clone(&self.backend), Arc::clone(&key));
             let item = (Arc::clone(&item), deadline);
-            self.reencrypts.call(self.operations.gate(), Arc::clone(&key), item, send)
+            let send = move |items| send(backend, name, items);
+            batches.call(self.operations.gate(), Arc::clone(&key), item, send)
         });
         with_deadline(until, call).await.map_err(Failure)
     }

@@ -9,12 +9,9 @@ use std::num::NonZeroUsize;
 /// One request of as many items has 150 kB.
 const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
-/// Algorithm 4 of the specification.
-const ALGORITHM: WrapAlgorithm = WrapAlgorithm::new(4).unwrap();
-
 impl Backend for Transit {
     fn algorithm(&self) -> WrapAlgorithm {
-        ALGORITHM
+        WrapAlgorithm::TRANSIT_AES_256_GCM
     }
 
     fn max_wrapped_key_len(&self) -> usize {
@@ -51,12 +48,7 @@ impl Backend for Transit {
         key: &str,
         items: &[Decrypt<'_>],
     ) -> Result<Vec<Result<Decrypted, ServiceError>>, ServiceError> {
-        let possible = possible(items);
-        if possible.is_empty() {
-            return Ok(items.iter().map(|_| Err(ServiceError::Authentication)).collect());
-        }
-        let answers = self.decrypt_batch(key, &possible).await?;
-        Ok(in_order(items, answers))
+        self.decrypt_batch(key, items).await
     }
 
     async fn reencrypt(
@@ -64,36 +56,6 @@ impl Backend for Transit {
         key: &str,
         items: &[Decrypt<'_>],
     ) -> Result<Vec<Result<Encrypted, ServiceError>>, ServiceError> {
-        let possible = possible(items);
-        if possible.is_empty() {
-            return Ok(items.iter().map(|_| Err(ServiceError::Authentication)).collect());
-        }
-        let answers = self.rewrap_batch(key, &possible).await?;
-        Ok(in_order(items, answers))
+        self.rewrap_batch(key, items).await
     }
-}
-
-/// Returns the items whose wrapped key has a length that Transit makes. Others come from a changed header, and the
-/// service could only refuse them.
-fn possible<'a, 'b>(items: &'a [Decrypt<'b>]) -> Vec<&'a Decrypt<'b>> {
-    items.iter().filter(|item| is_possible(item)).collect()
-}
-
-fn is_possible(item: &Decrypt<'_>) -> bool {
-    BLOB_LENS.contains(&item.blob.len())
-}
-
-/// Returns an answer for each item. Those that were not sent do not authenticate.
-fn in_order<T>(
-    items: &[Decrypt<'_>],
-    answers: Vec<Result<T, ServiceError>>,
-) -> Vec<Result<T, ServiceError>> {
-    let mut answers = answers.into_iter();
-    items
-        .iter()
-        .map(|item| {
-            let sent = if is_possible(item) { answers.next() } else { None };
-            sent.unwrap_or(Err(ServiceError::Authentication))
-        })
-        .collect()
 }

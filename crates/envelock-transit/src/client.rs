@@ -1,6 +1,6 @@
 //! The client.
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, BLOB_LENS};
 use crate::http::{Http, Received};
 use crate::request::{self, Json};
 use crate::{KeyDescription, RequestError, TransitBuilder};
@@ -179,31 +179,41 @@ impl Transit {
     pub(crate) async fn decrypt_batch(
         &self,
         key: &str,
-        items: &[&Decrypt<'_>],
+        items: &[Decrypt<'_>],
     ) -> Result<Vec<Result<Decrypted, ServiceError>>, ServiceError> {
-        let answered = |answer: &Answer<'_>| answer::decrypted(answer, items.len());
-        self.batch("decrypt", key, items, answered).await
+        self.batch("decrypt", key, items, answer::decrypted).await
     }
 
     pub(crate) async fn rewrap_batch(
         &self,
         key: &str,
-        items: &[&Decrypt<'_>],
+        items: &[Decrypt<'_>],
     ) -> Result<Vec<Result<Encrypted, ServiceError>>, ServiceError> {
-        let answered = |answer: &Answer<'_>| answer::encrypted(answer, items.len());
-        self.batch("rewrap", key, items, answered).await
+        self.batch("rewrap", key, items, answer::encrypted).await
     }
 
+    /// Sends the items whose wrapped key has a length that Transit makes. Others come from a changed header: the
+    /// service could only refuse them, and they do not authenticate.
     async fn batch<T>(
         &self,
         what: &str,
         key: &str,
-        items: &[&Decrypt<'_>],
-        answered: impl Fn(&Answer<'_>) -> Result<T, ServiceError>,
-    ) -> Result<T, ServiceError> {
-        let received =
-            self.call(Method::POST, what, key, "", Some(request::decrypt(items))).await?;
-        answered(&received.answer())
+        items: &[Decrypt<'_>],
+        decode: impl Fn(&Answer<'_>, usize) -> Result<Vec<Result<T, ServiceError>>, ServiceError>,
+    ) -> Result<Vec<Result<T, ServiceError>>, ServiceError> {
+        let is_possible = |item: &Decrypt<'_>| BLOB_LENS.contains(&item.blob.len());
+        let possible: Vec<_> = items.iter().filter(|item| is_possible(item)).collect();
+        let mut answers = Vec::new().into_iter();
+        if !possible.is_empty() {
+            let body = request::decrypt(&possible);
+            let received = self.call(Method::POST, what, key, "", Some(body)).await?;
+            answers = decode(&received.answer(), possible.len())?.into_iter();
+        }
+        let in_order = items.iter().map(|item| {
+            let sent = if is_possible(item) { answers.next() } else { None };
+            sent.unwrap_or(Err(ServiceError::Authentication))
+        });
+        Ok(in_order.collect())
     }
 
     async fn change(
