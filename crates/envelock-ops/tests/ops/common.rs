@@ -138,3 +138,39 @@ pub fn finished(end: End) -> envelock_ops::Report {
         other => panic!("{other:?}"),
     }
 }
+
+/// Writes methods of an operation that wraps another one, its field 0, by those of that one.
+macro_rules! forward_operation {
+    ($($method:ident),*) => {
+        $($crate::common::forward_operation!(@ $method);)*
+    };
+    (@ open) => {
+        fn open(&self, header: &[u8]) -> Result<envelock::OpenedKey, envelock::Error> {
+            self.0.open(header)
+        }
+    };
+    (@ targets) => {
+        fn targets(&self) -> Result<Vec<envelock_ops::VersionName>, envelock::Error> {
+            self.0.targets()
+        }
+    };
+    (@ writes) => {
+        fn writes(&self, label: &envelock::SlotLabel<'_>) -> Result<bool, envelock::Error> {
+            self.0.writes(label)
+        }
+    };
+    (@ unreadable) => {
+        fn unreadable(
+            &self,
+            label: &envelock::SlotLabel<'_>,
+        ) -> Result<Option<String>, envelock::Error> {
+            self.0.unreadable(label)
+        }
+    };
+    (@ refusal) => {
+        fn refusal(&self, task: &envelock_ops::Task) -> Option<String> {
+            self.0.refusal(task)
+        }
+    };
+}
+pub(crate) use forward_operation;

@@ -1,7 +1,8 @@
 //! The engine: order of persistence, dry run, stages, limits, stop, panics, shards.
 
 use crate::common::{
-    MemoryRecords, NOW, finished, header, key, open, run, run_gated, run_to_end, stale,
+    MemoryRecords, NOW, finished, forward_operation, header, key, open, run, run_gated, run_to_end,
+    stale,
 };
 use envelock::{Envelope, MemoryKeyring};
 use envelock_ops::drivers::{self, Control, Records};
@@ -183,30 +184,14 @@ fn stages_soak_and_ask_before_they_go_on() {
 struct Failing<O>(O, fn(&ItemKey) -> bool);
 
 impl<O: Operation> Operation for Failing<O> {
+    forward_operation!(open, targets, writes, unreadable, refusal);
+
     fn apply(&self, item: &Item<'_>) -> Verdict {
         assert!(!item.key.to_string().contains("013"), "one item panics");
         match (self.1)(item.key) {
             true => Verdict::Failed(envelock::Error::MessageTooLong.into()),
             false => self.0.apply(item),
         }
-    }
-    fn open(&self, header: &[u8]) -> Result<envelock::OpenedKey, envelock::Error> {
-        self.0.open(header)
-    }
-    fn targets(&self) -> Result<Vec<envelock_ops::VersionName>, envelock::Error> {
-        self.0.targets()
-    }
-    fn writes(&self, label: &envelock::SlotLabel<'_>) -> Result<bool, envelock::Error> {
-        self.0.writes(label)
-    }
-    fn unreadable(
-        &self,
-        label: &envelock::SlotLabel<'_>,
-    ) -> Result<Option<String>, envelock::Error> {
-        self.0.unreadable(label)
-    }
-    fn refusal(&self, task: &Task) -> Option<String> {
-        self.0.refusal(task)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Back ends that are away, for a while or for good, and items that only look so.
 
-use crate::common::{MemoryRecords, NOW, finished, key, open, run, run_to_end, stale};
-use envelock::{BackendError, Envelope, Error, SlotLabel};
+use crate::common::{
+    MemoryRecords, NOW, finished, forward_operation, key, open, run, run_to_end, stale,
+};
+use envelock::{BackendError, Envelope, Error};
 use envelock_ops::drivers::Records as _;
 use envelock_ops::stores::MemoryStore;
 use envelock_ops::{
@@ -57,6 +59,8 @@ impl Store for Away<&MemoryStore> {
 }
 
 impl<O: Operation> Operation for Away<O> {
+    forward_operation!(targets, writes, unreadable, refusal);
+
     fn apply(&self, item: &Item<'_>) -> Verdict {
         match self.is_away(item.key) {
             true => Verdict::from(Error::Backend(throttled())),
@@ -68,19 +72,6 @@ impl<O: Operation> Operation for Away<O> {
             true => Err(Error::Backend(throttled())),
             false => self.0.open(header),
         }
-    }
-    fn targets(&self) -> Result<Vec<VersionName>, Error> {
-        self.0.targets()
-    }
-    fn writes(&self, label: &SlotLabel<'_>) -> Result<bool, Error> {
-        self.0.writes(label)
-    }
-
-    fn unreadable(&self, label: &SlotLabel<'_>) -> Result<Option<String>, Error> {
-        self.0.unreadable(label)
-    }
-    fn refusal(&self, task: &Task) -> Option<String> {
-        self.0.refusal(task)
     }
 }
 
@@ -221,11 +212,10 @@ impl Store for AwayUntil<&MemoryStore> {
 }
 
 impl<O: Operation> Operation for AwayUntil<O> {
+    forward_operation!(open, writes, unreadable, refusal);
+
     fn apply(&self, item: &Item<'_>) -> Verdict {
         self.0.apply(item)
-    }
-    fn open(&self, header: &[u8]) -> Result<envelock::OpenedKey, Error> {
-        self.0.open(header)
     }
     fn targets(&self) -> Result<Vec<VersionName>, Error> {
         // The job begins with two calls.
@@ -233,16 +223,6 @@ impl<O: Operation> Operation for AwayUntil<O> {
             true => Err(Error::Backend(throttled())),
             false => self.0.targets(),
         }
-    }
-    fn writes(&self, label: &SlotLabel<'_>) -> Result<bool, Error> {
-        self.0.writes(label)
-    }
-
-    fn unreadable(&self, label: &SlotLabel<'_>) -> Result<Option<String>, Error> {
-        self.0.unreadable(label)
-    }
-    fn refusal(&self, task: &Task) -> Option<String> {
-        self.0.refusal(task)
     }
 }
 

@@ -1,14 +1,15 @@
 //! Canaries by stratum: each has its share of the first stage, and one that fails stops the job.
 
 use crate::common::{
-    MemoryRecords, NOW, finished, header, keyring, open, rng, run_gated, run_to_end, stale,
+    MemoryRecords, NOW, finished, forward_operation, header, keyring, open, rng, run_gated,
+    run_to_end, stale,
 };
-use envelock::{Envelope, MemoryKeyring, OpenedKey, Timestamp};
+use envelock::{Envelope, MemoryKeyring, Timestamp};
 use envelock_ops::stores::MemoryStore;
 use envelock_ops::{
     Definition, End, EnvelopeOperation, Expected, FailureLimit, Halt, Item, ItemKey, Operation,
     Page, Properties, Replaced, Report, STRATUM_SAMPLE, Shard, Stage, StageReport, Start, Store,
-    StoreError, StoredHeader, Strata, Task, Verdict, VersionName,
+    StoreError, StoredHeader, Strata, Task, Verdict,
 };
 use std::sync::Arc;
 
@@ -110,29 +111,13 @@ fn first_stage_has_30_of_each_stratum_or_all_and_every_item_has_one_stage() {
 struct Tenant<O>(O);
 
 impl<O: Operation> Operation for Tenant<O> {
+    forward_operation!(open, targets, writes, unreadable, refusal);
+
     fn apply(&self, item: &Item<'_>) -> Verdict {
         match item.key.to_string().starts_with("small/1") {
             true => Verdict::Failed(envelock::Error::MessageTooLong.into()),
             false => self.0.apply(item),
         }
-    }
-    fn open(&self, header: &[u8]) -> Result<OpenedKey, envelock::Error> {
-        self.0.open(header)
-    }
-    fn targets(&self) -> Result<Vec<VersionName>, envelock::Error> {
-        self.0.targets()
-    }
-    fn writes(&self, label: &envelock::SlotLabel<'_>) -> Result<bool, envelock::Error> {
-        self.0.writes(label)
-    }
-    fn unreadable(
-        &self,
-        label: &envelock::SlotLabel<'_>,
-    ) -> Result<Option<String>, envelock::Error> {
-        self.0.unreadable(label)
-    }
-    fn refusal(&self, task: &Task) -> Option<String> {
-        self.0.refusal(task)
     }
 }
 
