@@ -174,3 +174,43 @@ macro_rules! forward_operation {
     };
 }
 pub(crate) use forward_operation;
+
+/// Writes methods of a store that wraps another one, its field 0, by those of that one.
+macro_rules! forward_store {
+    ($($method:ident),*) => {
+        $($crate::common::forward_store!(@ $method);)*
+    };
+    (@ properties) => {
+        fn properties(&self) -> envelock_ops::Properties {
+            self.0.properties()
+        }
+    };
+    (@ list) => {
+        fn list(
+            &self,
+            after: Option<&envelock_ops::ItemKey>,
+            most: usize,
+        ) -> Result<envelock_ops::Page, envelock_ops::StoreError> {
+            self.0.list(after, most)
+        }
+    };
+    (@ read) => {
+        fn read(
+            &self,
+            item: &envelock_ops::ItemKey,
+        ) -> Result<Option<envelock_ops::StoredHeader>, envelock_ops::StoreError> {
+            self.0.read(item)
+        }
+    };
+    (@ replace) => {
+        fn replace(
+            &self,
+            item: &envelock_ops::ItemKey,
+            expected: envelock_ops::Expected<'_>,
+            new: &[u8],
+        ) -> Result<envelock_ops::Replaced, envelock_ops::StoreError> {
+            self.0.replace(item, expected, new)
+        }
+    };
+}
+pub(crate) use forward_store;

@@ -1,6 +1,6 @@
 //! The conformance suite: the stores of this crate pass, and each faulty one is found.
 
-use crate::common::{header, keyring, rng};
+use crate::common::{forward_store, header, keyring, rng};
 use envelock::{Aad, Envelope, MemoryKeyring, Timestamp, inspect};
 use envelock_ops::stores::{MemoryItem, MemoryStore};
 use envelock_ops::test_util::{Fault, FaultyStore, Fixture, MessageFixture, check, check_rewrites};
@@ -225,9 +225,8 @@ fn store_that_breaks_whole_messages_is_found() {
 fn store_that_skips_or_repeats_items_is_found() {
     struct Lists(MemoryStore, bool);
     impl Store for Lists {
-        fn properties(&self) -> envelock_ops::Properties {
-            self.0.properties()
-        }
+        forward_store!(properties, read, replace);
+
         fn list(
             &self,
             after: Option<&ItemKey>,
@@ -245,20 +244,6 @@ fn store_that_skips_or_repeats_items_is_found() {
                 }
             }
             Ok(page)
-        }
-        fn read(
-            &self,
-            item: &ItemKey,
-        ) -> Result<Option<envelock_ops::StoredHeader>, envelock_ops::StoreError> {
-            self.0.read(item)
-        }
-        fn replace(
-            &self,
-            item: &ItemKey,
-            expected: envelock_ops::Expected<'_>,
-            new: &[u8],
-        ) -> Result<envelock_ops::Replaced, envelock_ops::StoreError> {
-            self.0.replace(item, expected, new)
         }
     }
     for skips in [true, false] {

@@ -1,15 +1,16 @@
 //! Back ends that are away, for a while or for good, and items that only look so.
 
 use crate::common::{
-    MemoryRecords, NOW, finished, forward_operation, key, open, run, run_to_end, stale,
+    MemoryRecords, NOW, finished, forward_operation, forward_store, key, open, run, run_to_end,
+    stale,
 };
 use envelock::{BackendError, Envelope, Error};
 use envelock_ops::drivers::Records as _;
 use envelock_ops::stores::MemoryStore;
 use envelock_ops::{
     BackEnd, Definition, End, EnvelopeOperation, Expected, FailureLimit, Halt, Item, ItemKey,
-    Limits, Operation, Page, Properties, Replaced, Shard, Start, Step, Store, StoreError,
-    StoredHeader, Task, Verdict, VersionName,
+    Limits, Operation, Page, Replaced, Shard, Start, Step, Store, StoreError, StoredHeader, Task,
+    Verdict, VersionName,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -36,25 +37,13 @@ impl<T> Away<T> {
 struct CannotOpen(#[source] std::io::Error);
 
 impl Store for Away<&MemoryStore> {
-    fn properties(&self) -> Properties {
-        self.0.properties()
-    }
-    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
-        self.0.list(after, most)
-    }
+    forward_store!(properties, list, replace);
+
     fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
         match self.is_away(item) {
             true => Err(StoreError::unavailable(CannotOpen(std::io::ErrorKind::TimedOut.into()))),
             false => self.0.read(item),
         }
-    }
-    fn replace(
-        &self,
-        item: &ItemKey,
-        expected: Expected<'_>,
-        new: &[u8],
-    ) -> Result<Replaced, StoreError> {
-        self.0.replace(item, expected, new)
     }
 }
 
@@ -189,17 +178,13 @@ impl<T> AwayUntil<T> {
 }
 
 impl Store for AwayUntil<&MemoryStore> {
-    fn properties(&self) -> Properties {
-        self.0.properties()
-    }
+    forward_store!(properties, read);
+
     fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
         match self.is_away() {
             true => Err(StoreError::unavailable("timed out")),
             false => self.0.list(after, most),
         }
-    }
-    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
-        self.0.read(item)
     }
     fn replace(
         &self,

@@ -1,11 +1,11 @@
 //! What an operator does in the middle of a page: pauses, closed windows, and changes of the keyring meanwhile.
 
-use crate::common::{MemoryRecords, NOW, finished, open, rng, run_to_end, stale};
+use crate::common::{MemoryRecords, NOW, finished, forward_store, open, rng, run_to_end, stale};
 use envelock::{Envelope, KeyVersion, Lifecycle, Timestamp, inspect};
 use envelock_ops::drivers::Records as _;
 use envelock_ops::{
-    Definition, End, EnvelopeOperation, Expected, ItemKey, Job, Limits, Operation, Page,
-    Properties, Replaced, Shard, Start, Step, Store, StoreError, StoredHeader, Task,
+    Definition, End, EnvelopeOperation, ItemKey, Job, Limits, Operation, Page, Shard, Start, Step,
+    Store, StoreError, Task,
 };
 use std::time::Duration;
 
@@ -152,23 +152,11 @@ fn pages_take_about_five_seconds_where_items_are_slow() {
 struct Asked(envelock_ops::stores::MemoryStore, std::sync::Mutex<Vec<usize>>);
 
 impl Store for Asked {
-    fn properties(&self) -> Properties {
-        self.0.properties()
-    }
+    forward_store!(properties, read, replace);
+
     fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
         self.1.lock().unwrap().push(most);
         self.0.list(after, most)
-    }
-    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
-        self.0.read(item)
-    }
-    fn replace(
-        &self,
-        item: &ItemKey,
-        expected: Expected<'_>,
-        new: &[u8],
-    ) -> Result<Replaced, StoreError> {
-        self.0.replace(item, expected, new)
     }
 }
 

@@ -1,12 +1,12 @@
 //! New encryptions: which items are due, what is refused, and directory trees under kills.
 
-use crate::common::{MemoryRecords, NOW, finished, key, open, run_to_end};
+use crate::common::{MemoryRecords, NOW, finished, forward_store, key, open, run_to_end};
 use envelock::{Aad, Envelope, KeyVersion, Lifecycle, MemoryKeyring, MultiKeyring, Suite, inspect};
 use envelock_ops::stores::{MemoryItem, MemoryStore, Selection};
 use envelock_ops::{
-    Cause, Definition, End, EnvelopeOperation, Expected, FailureLimit, ItemKey, Job, Page,
-    Properties, Replaced, Rewrite, Shard, Start, StartError, Store, StoreError, StoredHeader, Task,
-    UndoIndex, VersionName,
+    Cause, Definition, End, EnvelopeOperation, Expected, FailureLimit, ItemKey, Job, Properties,
+    Replaced, Rewrite, Shard, Start, StartError, Store, StoreError, StoredHeader, Task, UndoIndex,
+    VersionName,
 };
 use std::sync::Arc;
 
@@ -222,24 +222,15 @@ fn dry_run_and_store_without_bodies_write_nothing() {
 struct Dated(MemoryStore);
 
 impl Store for Dated {
+    forward_store!(list, replace);
+
     fn properties(&self) -> Properties {
         Properties { dates_bodies: true, ..self.0.properties() }
-    }
-    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
-        self.0.list(after, most)
     }
     fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
         let number = (0..10).find(|&number| key(number) == *item);
         let dated = |stored| StoredHeader { body_written: number, ..stored };
         Ok(self.0.read(item)?.map(dated))
-    }
-    fn replace(
-        &self,
-        item: &ItemKey,
-        expected: Expected<'_>,
-        new: &[u8],
-    ) -> Result<Replaced, StoreError> {
-        self.0.replace(item, expected, new)
     }
     fn rewrite(
         &self,

@@ -1,15 +1,15 @@
 //! Canaries by stratum: each has its share of the first stage, and one that fails stops the job.
 
 use crate::common::{
-    MemoryRecords, NOW, finished, forward_operation, header, keyring, open, rng, run_gated,
-    run_to_end, stale,
+    MemoryRecords, NOW, finished, forward_operation, forward_store, header, keyring, open, rng,
+    run_gated, run_to_end, stale,
 };
 use envelock::{Envelope, MemoryKeyring, Timestamp};
 use envelock_ops::stores::MemoryStore;
 use envelock_ops::{
     Definition, End, EnvelopeOperation, Expected, FailureLimit, Halt, Item, ItemKey, Operation,
-    Page, Properties, Replaced, Report, STRATUM_SAMPLE, Shard, Stage, StageReport, Start, Store,
-    StoreError, StoredHeader, Strata, Task, Verdict,
+    Replaced, Report, STRATUM_SAMPLE, Shard, Stage, StageReport, Start, Store, StoreError, Strata,
+    Task, Verdict,
 };
 use std::sync::Arc;
 
@@ -146,15 +146,8 @@ fn stage_does_not_pass_if_one_stratum_fails_below_the_limit_of_all() {
 struct Contested(MemoryStore);
 
 impl Store for Contested {
-    fn properties(&self) -> Properties {
-        self.0.properties()
-    }
-    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
-        self.0.list(after, most)
-    }
-    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
-        self.0.read(item)
-    }
+    forward_store!(properties, list, read);
+
     fn replace(&self, _: &ItemKey, _: Expected<'_>, _: &[u8]) -> Result<Replaced, StoreError> {
         Ok(Replaced::Conflict)
     }

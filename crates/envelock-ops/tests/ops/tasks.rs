@@ -1,14 +1,15 @@
 //! The tasks: names added and removed, restores, censuses.
 
-use crate::common::{MemoryRecords, NOW, finished, header, key, open, run, run_to_end, stale};
+use crate::common::{
+    MemoryRecords, NOW, finished, forward_store, header, key, open, run, run_to_end, stale,
+};
 use envelock::keyring::WithoutVersions;
 use envelock::{Envelope, KeyVersion, Lifecycle, MemoryKeyring, MultiKeyring};
 use envelock_ops::stores::{MemoryStore, Selection};
 use envelock_ops::test_util::{Fault, FaultyStore};
 use envelock_ops::{
-    CensusMode, Definition, End, EnvelopeOperation, Expected, ItemKey, LabelCensus, Page, Replaced,
-    Shard, Start, Store, StoreError, StoredHeader, StoredItem, Task, UndoIndex, Unopenable,
-    VersionName,
+    CensusMode, Definition, End, EnvelopeOperation, ItemKey, LabelCensus, Shard, Start, Store,
+    StoreError, StoredItem, Task, UndoIndex, Unopenable, VersionName,
 };
 use std::sync::Arc;
 
@@ -182,11 +183,10 @@ fn slot_that_is_left_is_told_and_the_rest_of_the_header_is_changed() {
 struct Scans<S>(S, bool);
 
 impl<S: Store> Store for Scans<S> {
+    forward_store!(list, read, replace);
+
     fn properties(&self) -> envelock_ops::Properties {
         envelock_ops::Properties { name: "memory".into(), ..self.0.properties() }
-    }
-    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
-        self.0.list(after, most)
     }
     fn scan(
         &self,
@@ -195,17 +195,6 @@ impl<S: Store> Store for Scans<S> {
         each: &mut dyn FnMut(StoredItem<'_>),
     ) -> Result<Option<bool>, StoreError> {
         if self.1 { self.0.scan(after, most, each) } else { Ok(None) }
-    }
-    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
-        self.0.read(item)
-    }
-    fn replace(
-        &self,
-        item: &ItemKey,
-        expected: Expected<'_>,
-        new: &[u8],
-    ) -> Result<Replaced, StoreError> {
-        self.0.replace(item, expected, new)
     }
 }
 
