@@ -139,6 +139,9 @@ pub struct Encrypted {
     pub version: KeyVersion,
     /// The wrapped key, 1 to 32,768 bytes.
     pub blob: Vec<u8>,
+    /// The id of the master key, if the service reports it in its answer. Otherwise the keyring has the key described
+    /// again after the wrap, beside the proof: the service may have another key of this name by now.
+    pub master_key_id: Option<MasterKeyId>,
 }
 
 /// A plaintext from the service, wiped on drop.

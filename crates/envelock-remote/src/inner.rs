@@ -138,16 +138,16 @@ impl<B: Backend> Inner<B> {
     ) -> Result<Arc<Description>, Failure> {
         let description = self.description(key, deadline).await?;
         let is_answer = |description: &Description| {
-            // The id of a key is that of all its versions.
-            description.id != slot.master_key_id || description.versions.contains_key(&slot.version)
+            // The id of a key is that of all its versions. Another one may be that of a key created since.
+            description.id == slot.master_key_id && description.versions.contains_key(&slot.version)
         };
-        if is_answer(&description) || !lock(&key.metadata).may_ask_for(slot.version, Instant::now())
-        {
+        let asked = (slot.master_key_id, slot.version);
+        if is_answer(&description) || !lock(&key.metadata).may_ask_for(asked, Instant::now()) {
             return Ok(description);
         }
         let description = self.load_until(key, deadline, is_answer).await?;
         if !is_answer(&description) {
-            lock(&key.metadata).remember_unknown(slot.version, Instant::now());
+            lock(&key.metadata).remember_unknown(asked, Instant::now());
         }
         Ok(description)
     }

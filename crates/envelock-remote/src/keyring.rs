@@ -24,7 +24,7 @@ use std::sync::Arc;
 ///
 /// | operation | calls |
 /// |---|---|
-/// | encrypt | encrypt, then decrypt as proof of the wrapped key |
+/// | encrypt | encrypt, then decrypt as proof of the wrapped key, beside a describe unless the answer has the [key's id](crate::Encrypted::master_key_id) |
 /// | decrypt | decrypt |
 /// | rewrap of a stale slot | decrypt, encrypt, decrypt as proof; under [`trusting_backend`] one re-encrypt |
 /// | each, with metadata that is older than [`fresh_for`](RemoteKeyringBuilder::fresh_for) | describe |

@@ -2,7 +2,7 @@
 
 use crate::backend::Description;
 use crate::service::Failure;
-use envelock::KeyVersion;
+use envelock::{KeyVersion, MasterKeyId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,9 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// The time for which a version, or a key, that the service does not know is not asked for again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
+/// A version that a slot names, of the master key that it names.
+pub(crate) type Asked = (MasterKeyId, KeyVersion);
+
 /// The most unknown versions of a key that are remembered. With more, none is asked for: anybody can invent one.
 const MAX_UNKNOWN: usize = 256;
 
@@ -31,7 +34,7 @@ pub(crate) struct Metadata {
     loaded: Option<Loaded>,
     /// The failure of the last load, with its time.
     failed: Option<(Failure, Instant)>,
-    unknown: HashMap<KeyVersion, Instant>,
+    unknown: HashMap<Asked, Instant>,
 }
 
 struct Loaded {
@@ -99,7 +102,9 @@ impl Metadata {
         match result {
             Ok(description) => {
                 self.failed = None;
-                self.unknown.retain(|version, _| !description.versions.contains_key(version));
+                self.unknown.retain(|(id, version), _| {
+                    *id != description.id || !description.versions.contains_key(version)
+                });
                 let description = Arc::clone(description);
                 self.loaded = Some(Loaded { description, at: now, is_expired: false });
             }
@@ -115,15 +120,15 @@ impl Metadata {
     }
 
     /// Returns whether the service may be asked for a version that is not described.
-    pub(crate) fn may_ask_for(&mut self, version: KeyVersion, now: Instant) -> bool {
-        self.unknown.retain(|_, asked| now < *asked + UNKNOWN_FOR);
-        !self.unknown.contains_key(&version) && self.unknown.len() < MAX_UNKNOWN
+    pub(crate) fn may_ask_for(&mut self, asked: Asked, now: Instant) -> bool {
+        self.unknown.retain(|_, at| now < *at + UNKNOWN_FOR);
+        !self.unknown.contains_key(&asked) && self.unknown.len() < MAX_UNKNOWN
     }
 
     /// Remembers that the service does not know a version.
-    pub(crate) fn remember_unknown(&mut self, version: KeyVersion, now: Instant) {
+    pub(crate) fn remember_unknown(&mut self, asked: Asked, now: Instant) {
         if self.unknown.len() < MAX_UNKNOWN {
-            self.unknown.insert(version, now);
+            self.unknown.insert(asked, now);
         }
     }
 }

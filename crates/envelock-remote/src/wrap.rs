@@ -5,9 +5,10 @@ use crate::backend::{Backend, Description, Encrypted};
 use crate::inner::{Inner, ServiceKey};
 use crate::service::{Failure, Plain, Wrapped};
 use crate::state;
-use envelock::DataKey;
 use envelock::format::Slot;
 use envelock::keyring::{KeyringError, SlotWriter, WrapContext};
+use envelock::{DataKey, MasterKeyId};
+use futures_util::future::join;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
@@ -60,9 +61,18 @@ impl<B: Backend> Inner<B> {
             let plain = Arc::new(Plain { plaintext, context: aad.clone() });
             let encrypted = self.service.encrypt(key.shared_name(), plain, deadline).await;
             let encrypted = encrypted.map_err(|failure| self.contradicted(key, failure))?;
-            let mut answer = self.check(key, description, &encrypted, deadline).await?;
-            if let (Answer::Right(of), Proof::Here) = (&answer, proof)
-                && let Some(fault) = self.prove(key, data_key, &encrypted, aad, deadline).await?
+            let id = encrypted.master_key_id;
+            let checked = self.check(key, description, &encrypted, id, deadline);
+            let proven = async {
+                match proof {
+                    Proof::Here => self.prove(key, data_key, &encrypted, aad, deadline).await,
+                    Proof::ByCaller | Proof::None => Ok(None),
+                }
+            };
+            let (checked, proven) = join(checked, proven).await;
+            let mut answer = checked?;
+            if let Answer::Right(of) = &answer
+                && let Some(fault) = proven?
             {
                 answer = Answer::Wrong(Arc::clone(of), fault);
             }
@@ -95,7 +105,9 @@ impl<B: Backend> Inner<B> {
             let wrapped = Arc::clone(&wrapped);
             let encrypted = self.service.reencrypt(key.shared_name(), wrapped, deadline).await;
             let encrypted = encrypted.map_err(|failure| self.contradicted(key, failure))?;
-            match self.check(key, description, &encrypted, deadline).await? {
+            // The service has opened the slot, so it has this key.
+            let id = encrypted.master_key_id.unwrap_or(slot.label.master_key_id);
+            match self.check(key, description, &encrypted, Some(id), deadline).await? {
                 Answer::Right(description) => {
                     let label = self.label(key, &description, encrypted.version);
                     return slots.push(&label, &encrypted.blob);
@@ -121,12 +133,15 @@ impl<B: Backend> Inner<B> {
         Ok(context.remote_wrap_aad(&self.label(key, description, primary)).to_vec())
     }
 
-    /// Checks the version of an answer. If it is not the primary, the metadata is loaded again first.
+    /// Checks the key `id` and the version of an answer. Metadata that they contradict is loaded again first. Without
+    /// `id` it is loaded in any case: a key that was created anew since it was loaded would be labelled by the former
+    /// id, and its messages would be nobody's.
     async fn check(
         self: &Arc<Self>,
         key: &Arc<ServiceKey>,
         description: Arc<Description>,
         encrypted: &Encrypted,
+        id: Option<MasterKeyId>,
         deadline: Instant,
     ) -> Result<Answer, KeyringError> {
         let (version, len) = (encrypted.version, encrypted.blob.len());
@@ -136,17 +151,25 @@ impl<B: Backend> Inner<B> {
                 format!("service wraps a data key in {len} bytes: 1 to {most} were expected");
             return Ok(Answer::Wrong(description, fault));
         }
-        if description.primary == Some(version) {
+        let is_answer = |description: &Description| {
+            id == Some(description.id) && description.primary == Some(version)
+        };
+        if is_answer(&description) {
             return Ok(Answer::Right(description));
         }
-        let is_primary = |description: &Description| description.primary == Some(version);
-        let next = self.load_until(key, deadline, is_primary).await?;
+        let next = self.load_until(key, deadline, is_answer).await?;
         let fault = match next.primary {
             // The wrap is bound to the former id.
             _ if next.id != description.id => {
                 format!("service has another key {} since the wrap began", key.name())
             }
-            Some(primary) if primary == version => return Ok(Answer::Right(next)),
+            _ if id.is_some_and(|id| id != next.id) => {
+                format!("service wraps under another key than it describes as {}", key.name())
+            }
+            // A primary that is so no longer has wrapped before it was described.
+            Some(primary) if primary == version || description.primary == Some(version) => {
+                return Ok(Answer::Right(next));
+            }
             Some(primary) => format!(
                 "service wraps under version {version} of {}, and describes {primary} as its primary",
                 key.name()
@@ -166,7 +189,7 @@ impl<B: Backend> Inner<B> {
         context: Vec<u8>,
         deadline: Instant,
     ) -> Result<Option<String>, KeyringError> {
-        let Encrypted { version, blob } = encrypted.clone();
+        let Encrypted { version, blob, .. } = encrypted.clone();
         let wrapped = Arc::new(Wrapped { version, blob, context });
         let name = key.name();
         match self.service.decrypt(key.shared_name(), wrapped, deadline).await {

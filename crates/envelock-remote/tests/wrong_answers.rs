@@ -5,6 +5,9 @@ use envelock_remote::scripted::{Fault, Method, ScriptedService};
 use envelock_remote::{CallOptions, RemoteKeyring};
 use std::time::Duration;
 
+/// Where the label of slot 0 has the id of its master key.
+const ID: std::ops::Range<usize> = 29..37;
+
 /// What the answer to a wrap can have wrong.
 const WRONG_WRAPS: [Fault; 9] = [
     Fault::OtherPlaintext,
@@ -111,6 +114,61 @@ async fn rotation_behind_the_keyring_labels_by_the_answer() {
     let label = inspect(&message).unwrap().slots().next().unwrap().label;
     assert_eq!(label.version, version);
     assert!(opens(&envelope, &message).await);
+}
+
+/// A message under the label of a key that is gone would be nobody's.
+#[tokio::test(start_paused = true)]
+async fn key_created_anew_labels_by_its_own_id() {
+    for reports_ids in [false, true] {
+        let (service, envelope) = envelope();
+        if reports_ids {
+            service.report_ids();
+        }
+        let former = envelope.encrypt(b"four boxes", Aad::none()).await.unwrap();
+        service.create("orders");
+        service.take_calls();
+        let message = envelope.encrypt(b"four boxes", Aad::none()).await.unwrap();
+        envelope.keyring().forget_metadata();
+        assert!(opens(&envelope, &message).await, "{reports_ids}");
+        let error = envelope.decrypt(&former, Aad::none()).await.unwrap_err();
+        assert!(matches!(error, Error::NoKey { .. }), "{error}");
+    }
+}
+
+/// As it happens while a call is on its way: each wrap is another key's than the one described before it.
+#[tokio::test(start_paused = true)]
+async fn key_created_anew_after_each_wrap_is_an_error() {
+    let (service, envelope) = envelope();
+    service.set_latency(Duration::from_secs(1));
+    let creations = async {
+        for _ in 0..9 {
+            tokio::time::sleep(Duration::from_millis(1000)).await;
+            service.create("orders");
+        }
+    };
+    let encrypt = envelope.encrypt(b"four boxes", Aad::none());
+    let (result, ()) = tokio::join!(encrypt, creations);
+    let error = result.unwrap_err();
+    assert!(is_final_backend_error(&error), "{error}");
+}
+
+/// Slots of a key that was created since the metadata was loaded, as of another process.
+#[tokio::test(start_paused = true)]
+async fn foreign_id_loads_the_metadata_once() {
+    let (service, envelope) = envelope();
+    envelope.encrypt(b"four boxes", Aad::none()).await.unwrap();
+    service.create("orders");
+    let other = AsyncEnvelope::new(RemoteKeyring::new(service.clone(), "orders").unwrap());
+    let message = other.encrypt(b"four boxes", Aad::none()).await.unwrap();
+    assert!(opens(&envelope, &message).await);
+    // An id that is invented costs one call for a while.
+    let mut invented = message;
+    invented[ID].fill(7);
+    service.take_calls();
+    for _ in 0..9 {
+        assert!(!opens(&envelope, &invented).await);
+    }
+    assert_eq!((service.calls(Method::Describe), service.calls(Method::Decrypt)), (1, 0));
 }
 
 /// Only under this option does the data key stay at the service, and reports say that nobody has proven the slot.

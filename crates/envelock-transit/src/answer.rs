@@ -317,7 +317,7 @@ fn parse_ciphertext(text: &str) -> Option<Encrypted> {
     let (digits, base64) = text.strip_prefix("vault:v")?.split_once(':')?;
     let version = number_of(digits)?;
     let blob = Base64::decode_vec(base64).ok()?;
-    BLOB_LENS.contains(&blob.len()).then_some(Encrypted { version, blob })
+    BLOB_LENS.contains(&blob.len()).then_some(Encrypted { version, blob, master_key_id: None })
 }
 
 /// Decodes the answer of a decryption of `count` items.

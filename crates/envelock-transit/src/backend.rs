@@ -40,7 +40,11 @@ impl Backend for Transit {
         key: &str,
         items: &[Encrypt<'_>],
     ) -> Result<Vec<Result<Encrypted, ServiceError>>, ServiceError> {
-        self.encrypt_batch(key, items).await
+        let mut answers = self.encrypt_batch(key, items).await?;
+        for encrypted in answers.iter_mut().flatten() {
+            encrypted.master_key_id = self.given_id();
+        }
+        Ok(answers)
     }
 
     async fn decrypt(

@@ -118,7 +118,7 @@ impl TransitBuilder {
     /// Sets the id of the master keys, in the place of one that is made of the engine's id and the key's name.
     ///
     /// For a key that was restored from a backup into another engine: give the id that its messages have. All
-    /// keys that this client is used for get the same id.
+    /// keys that this client is used for get the same id. A wrap then costs no description of its key.
     pub fn master_key_id(self, id: MasterKeyId) -> Self {
         TransitBuilder { master_key_id: Some(id), ..self }
     }

@@ -85,6 +85,11 @@ impl Transit {
         }
     }
 
+    /// Returns the id that the builder was given: that of each key, whatever the service has.
+    pub(crate) fn given_id(&self) -> Option<MasterKeyId> {
+        self.master_key_id
+    }
+
     /// Returns the id of the master key `key`: the one given to the builder, or the first 8 bytes of the SHA-256 of
     /// the engine's id, a slash and the name.
     ///

@@ -20,6 +20,8 @@ pub(super) struct Keys {
     keys: Vec<Key>,
     /// The number of the last nonce, or key: never twice in this service.
     last: u64,
+    /// Whether the answer to an encryption has the id of the key.
+    pub(super) reports_ids: bool,
 }
 
 struct Key {
@@ -115,7 +117,8 @@ impl Keys {
             _ => number,
         };
         let version = KeyVersion::new(reported).unwrap_or(key.primary);
-        Ok(Encrypted { version, blob })
+        let master_key_id = self.reports_ids.then_some(key.id);
+        Ok(Encrypted { version, blob, master_key_id })
     }
 
     pub(super) fn decrypt(

@@ -89,6 +89,11 @@ impl ScriptedService {
         self
     }
 
+    /// Has the answer to an encryption report the id of the key from now on.
+    pub fn report_ids(&self) {
+        lock(&self.state).keys.reports_ids = true;
+    }
+
     /// Creates a key, or replaces it by one of other material.
     pub fn create(&self, key: &str) {
         lock(&self.state).keys.create(key);
