@@ -4,9 +4,10 @@
 //! caller awaits that call, and the next run gets further. So each operation is written once.
 
 use crate::crypto::secret::DataKey;
-use crate::format::{KeyName, MAX_HEADER_LEN, OwnedSlot, Slot, Slots};
+use crate::format::{KeyName, MAX_HEADER_LEN, OwnedSlot, Slot};
 use crate::keyring::{
-    AsyncKeyring, Keyring, KeyringError, OwnedContext, SlotWriter, WrapContext, forward_keyring,
+    AsyncKeyring, Keyring, KeyringError, OwnedWrapContext, PushedSlots, SlotWriter, WrapContext,
+    forward_keyring,
 };
 use crate::random::{KeyringRng, RandomPool, RandomSource};
 use crate::sync::RwLock;
@@ -23,8 +24,8 @@ pub(super) struct Replay<'k, K: ?Sized> {
 /// The responses in one operation. Equal calls get one response.
 #[derive(Default)]
 struct Record {
-    wraps: Vec<(Wrap, NewSlots)>,
-    rewraps: Vec<(Unwrap, NewSlots)>,
+    wraps: Vec<(Wrap, PushedSlots)>,
+    rewraps: Vec<(Unwrap, PushedSlots)>,
     unwraps: Vec<(Unwrap, Result<Box<DataKey>, KeyringError>)>,
     /// The first call of the run that has no response.
     missing: Option<Missing>,
@@ -34,34 +35,20 @@ struct Record {
 #[derive(PartialEq)]
 struct Wrap {
     under: Option<Box<str>>,
-    context: OwnedContext,
+    context: OwnedWrapContext,
 }
 
 /// An unwrap or a rewrap.
 #[derive(PartialEq)]
 struct Unwrap {
     slot: OwnedSlot,
-    context: OwnedContext,
+    context: OwnedWrapContext,
 }
 
 enum Missing {
     Wrap(Wrap, Box<DataKey>),
     Rewrap(Unwrap),
     Unwrap(Unwrap),
-}
-
-/// What a call pushed, and how it ended.
-struct NewSlots {
-    bytes: Vec<u8>,
-    count: u8,
-    result: Result<(), KeyringError>,
-}
-
-impl NewSlots {
-    fn replay(&self, slots: &mut SlotWriter<'_>) -> Result<(), KeyringError> {
-        slots.push_all(Slots::new(&self.bytes, self.count))?;
-        self.result.clone()
-    }
 }
 
 /// Returns the response to a call.
@@ -97,16 +84,16 @@ impl<'k, K: AsyncKeyring + ?Sized> Replay<'k, K> {
                         keyring.wrap_under(name, &data_key, &context, &mut slots, &mut rng).await
                     }
                 };
-                let count = slots.count();
-                self.record.write().wraps.push((call, NewSlots { bytes, count, result }));
+                let pushed = PushedSlots::copy_of(&slots, result);
+                self.record.write().wraps.push((call, pushed));
             }
             Some(Missing::Rewrap(call)) => {
                 let (slot, context) = (call.slot.as_slot(), call.context.as_context());
                 let mut bytes = vec![0; MAX_HEADER_LEN];
                 let mut slots = SlotWriter::new(&mut bytes, context.suite(), None);
                 let result = keyring.rewrap(&slot, &context, &mut slots, &mut rng).await;
-                let count = slots.count();
-                self.record.write().rewraps.push((call, NewSlots { bytes, count, result }));
+                let pushed = PushedSlots::copy_of(&slots, result);
+                self.record.write().rewraps.push((call, pushed));
             }
             Some(Missing::Unwrap(call)) => {
                 let (slot, context) = (call.slot.as_slot(), call.context.as_context());
@@ -129,7 +116,7 @@ impl<'k, K: AsyncKeyring + ?Sized> Replay<'k, K> {
         let call = Wrap { under, context: context.into() };
         let mut record = self.record.write();
         match response(&record.wraps, &call) {
-            Some(made) => made.replay(slots),
+            Some(made) => made.push_to(slots),
             None => record.miss(|| {
                 let mut copy = Box::new(DataKey::empty());
                 copy.copy_from(data_key);
@@ -179,7 +166,7 @@ impl<K: AsyncKeyring + ?Sized> Keyring for Replay<'_, K> {
         let call = Unwrap { slot: slot.into(), context: context.into() };
         let mut record = self.record.write();
         match response(&record.rewraps, &call) {
-            Some(made) => made.replay(slots),
+            Some(made) => made.push_to(slots),
             None => record.miss(|| Missing::Rewrap(call)),
         }
     }

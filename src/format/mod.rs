@@ -24,8 +24,8 @@ pub(crate) use immutable::CHECK_HASH;
 pub(crate) use immutable::ImmutableCore;
 pub use looks_like::LooksLike;
 pub use name::{InvalidKeyName, KeyName};
-pub(crate) use slot::{OwnedSlot, index_bytes, slot_len};
-pub use slot::{Slot, SlotLabel};
+pub use slot::{OwnedSlot, Slot, SlotLabel};
+pub(crate) use slot::{index_bytes, slot_len};
 pub use suite::Suite;
 
 /// First four bytes of every header.

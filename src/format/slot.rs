@@ -2,6 +2,7 @@
 
 use super::{KeyName, KeyVersion, MasterKeyId, SLOT_FIXED_LEN, WrapAlgorithm};
 use alloc::boxed::Box;
+use core::fmt;
 
 /// The name, version, id and algorithm of the master key of a slot.
 ///
@@ -95,7 +96,7 @@ impl Slot<'_> {
 
 /// A [`Slot`] that owns its bytes.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct OwnedSlot {
+pub struct OwnedSlot {
     name: Box<str>,
     version: KeyVersion,
     master_key_id: MasterKeyId,
@@ -104,7 +105,8 @@ pub(crate) struct OwnedSlot {
 }
 
 impl OwnedSlot {
-    pub(crate) fn label(&self) -> SlotLabel<'_> {
+    /// Returns the label.
+    pub fn label(&self) -> SlotLabel<'_> {
         SlotLabel {
             name: KeyName::checked(&self.name),
             version: self.version,
@@ -113,7 +115,8 @@ impl OwnedSlot {
         }
     }
 
-    pub(crate) fn as_slot(&self) -> Slot<'_> {
+    /// Returns the slot.
+    pub fn as_slot(&self) -> Slot<'_> {
         Slot { label: self.label(), wrapped_key: &self.wrapped_key }
     }
 }
@@ -127,6 +130,12 @@ impl From<&Slot<'_>> for OwnedSlot {
             algorithm: label.algorithm,
             wrapped_key: wrapped_key.into(),
         }
+    }
+}
+
+impl fmt::Debug for OwnedSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_slot().fmt(f)
     }
 }
 

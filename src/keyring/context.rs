@@ -157,9 +157,10 @@ impl fmt::Debug for WrapContext<'_> {
     }
 }
 
-/// A [`WrapContext`] that owns what it refers to.
+/// A [`WrapContext`] that owns what it refers to, for a call that outlives its caller's borrow. Nothing in it is
+/// secret.
 #[derive(Clone)]
-pub(crate) struct OwnedContext {
+pub struct OwnedWrapContext {
     core: ImmutableCore,
     plaintext_len: Option<u64>,
     /// Without its wrapped key.
@@ -168,8 +169,9 @@ pub(crate) struct OwnedContext {
     trusts_backend: bool,
 }
 
-impl OwnedContext {
-    pub(crate) fn as_context(&self) -> WrapContext<'_> {
+impl OwnedWrapContext {
+    /// Returns the context, equal to that which it was made from.
+    pub fn as_context(&self) -> WrapContext<'_> {
         WrapContext {
             core: &self.core,
             plaintext_len: self.plaintext_len,
@@ -180,10 +182,10 @@ impl OwnedContext {
     }
 }
 
-impl From<&WrapContext<'_>> for OwnedContext {
+impl From<&WrapContext<'_>> for OwnedWrapContext {
     fn from(context: &WrapContext<'_>) -> Self {
         let slot = |label| OwnedSlot::from(&Slot { label, wrapped_key: &[] });
-        OwnedContext {
+        OwnedWrapContext {
             core: *context.core,
             plaintext_len: context.plaintext_len,
             replaced: context.replaced.map(slot),
@@ -193,10 +195,16 @@ impl From<&WrapContext<'_>> for OwnedContext {
     }
 }
 
-impl PartialEq for OwnedContext {
+impl PartialEq for OwnedWrapContext {
     fn eq(&self, other: &Self) -> bool {
         let values = |c: &Self| (*c.core.as_bytes(), c.plaintext_len, c.is_proof, c.trusts_backend);
         values(self) == values(other) && self.replaced == other.replaced
+    }
+}
+
+impl fmt::Debug for OwnedWrapContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_context().fmt(f)
     }
 }
 

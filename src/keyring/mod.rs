@@ -10,7 +10,7 @@
 //! | restrict a keyring | [`WithoutVersions`] opens nothing under listed versions |
 //! | save calls | `CachingKeyring` (feature `std`) |
 //! | await a back end | [`AsyncKeyring`], for an [`AsyncEnvelope`](crate::AsyncEnvelope); [`Inline`] for keyrings that do not block |
-//! | write a keyring | [`Keyring`], with [`WrapContext`], [`SlotWriter`] and [`KeyringError`] |
+//! | write a keyring | [`Keyring`], with [`WrapContext`], [`SlotWriter`] and [`KeyringError`]; [`OwnedWrapContext`] and [`PushedSlots`] where another thread makes the calls |
 
 mod asynchronous;
 #[cfg(feature = "std")]
@@ -31,6 +31,7 @@ mod memory;
 pub(crate) mod observed;
 #[cfg(all(feature = "pkcs11", unix))]
 pub(crate) mod pkcs11;
+mod pushed_slots;
 mod slot_writer;
 mod software;
 mod without_versions;
@@ -44,12 +45,12 @@ pub use caching::{CachingKeyring, CachingOptions, CachingStats};
 #[cfg(feature = "std")]
 pub(crate) use caching::{Clock, is_young, monotonic_clock};
 pub use combine::{FailoverKeyring, MAX_MEMBERS, MigratingKeyring, MultiKeyring};
-pub(crate) use context::OwnedContext;
-pub use context::{WrapAad, WrapContext};
+pub use context::{OwnedWrapContext, WrapAad, WrapContext};
 pub use error::KeyringError;
 pub(crate) use forward::forward_keyring;
 pub use lifecycle::Lifecycle;
 pub use memory::MemoryKeyring;
+pub use pushed_slots::PushedSlots;
 pub use slot_writer::SlotWriter;
 pub(crate) use slot_writer::write_header;
 pub use without_versions::WithoutVersions;

@@ -160,7 +160,12 @@ impl<'a> SlotWriter<'a> {
 
     /// Returns the slots written so far.
     pub(crate) fn slots(&self) -> Slots<'_> {
-        Slots::new(&self.room[..self.used], self.count)
+        Slots::new(self.as_bytes(), self.count)
+    }
+
+    /// Returns the slots written so far, as a header has them.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.room[..self.used]
     }
 
     /// Returns whether [`first_of`](Self::first_of) skips a slot of `name`.
