@@ -151,6 +151,17 @@ pub enum LifecycleError {
         fault: KeyFault,
     },
 
+    /// The key service of the keyring does not offer the change, or not in the state of the key.
+    #[error("key {key}: {why}; {instead}")]
+    NotOffered {
+        /// The key name.
+        key: String,
+        /// What the service lacks.
+        why: String,
+        /// What to do instead.
+        instead: String,
+    },
+
     /// A label cannot be set.
     #[error("label {name:?} cannot be set: {fault}")]
     Label {

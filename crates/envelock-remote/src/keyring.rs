@@ -1,5 +1,6 @@
 //! A keyring over a key service.
 
+use crate::ServiceError;
 use crate::backend::Backend;
 use crate::builder::RemoteKeyringBuilder;
 use crate::inner::Inner;
@@ -70,6 +71,24 @@ impl<B: Backend> RemoteKeyring<B> {
     /// Returns the back end.
     pub fn backend(&self) -> &B {
         self.0.service.backend()
+    }
+
+    /// Returns the name of the master key that wraps.
+    pub fn key(&self) -> &str {
+        self.0.own.name().as_str()
+    }
+
+    /// Runs calls of the back end on the master key that wraps, each of which may be made again.
+    pub(crate) async fn repeat<'a, T, F>(
+        &'a self,
+        start: impl Fn(&'a B, &'a str) -> F,
+    ) -> Result<T, KeyringError>
+    where
+        F: Future<Output = Result<T, ServiceError>>,
+    {
+        let service = &self.0.service;
+        let call = || start(service.backend(), self.key());
+        Ok(service.repeat(service.deadline(), call).await?)
     }
 
     /// Forgets the metadata of all keys, and the failures to load it. The next operation loads it.

@@ -8,6 +8,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod administer;
 mod backend;
 mod builder;
 mod call;
@@ -26,6 +27,7 @@ mod sync_keyring;
 mod unwrap;
 mod wrap;
 
+pub use administer::Administer;
 pub use backend::{Backend, Decrypt, Decrypted, Description, Encrypt, Encrypted};
 pub use builder::RemoteKeyringBuilder;
 pub use call::{CallError, CallOptions, with_deadline, with_deadline_sync};

@@ -101,8 +101,19 @@ impl<B: Backend> Service<B> {
     }
 
     pub(crate) async fn describe(&self, key: &str, until: Instant) -> Result<Description, Failure> {
-        let call = self.operations.run_call(|| self.backend.describe(key));
-        with_deadline(until, call).await.map_err(Failure)
+        self.repeat(until, || self.backend.describe(key)).await
+    }
+
+    /// Runs an operation each of whose attempts is a call that may be made again.
+    pub(crate) async fn repeat<T, F>(
+        &self,
+        until: Instant,
+        start: impl Fn() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, ServiceError>>,
+    {
+        with_deadline(until, self.operations.run_call(start)).await.map_err(Failure)
     }
 
     pub(crate) async fn encrypt(

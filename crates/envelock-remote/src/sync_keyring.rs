@@ -81,7 +81,12 @@ impl<K: AsyncKeyring> SyncKeyring<K> {
             self.keyring.prepare(labels).await?;
             call.await
         };
-        self.runtime.block_on(prepared).ok_or_else(|| KeyringError::broken(OwnThread))?
+        self.block_on(prepared)?
+    }
+
+    /// Awaits `call` by this thread.
+    pub(crate) fn block_on<T>(&self, call: impl Future<Output = T>) -> Result<T, KeyringError> {
+        self.runtime.block_on(call).ok_or_else(|| KeyringError::broken(OwnThread))
     }
 
     /// Asks what the keyring has in memory once it is prepared for `labels`.

@@ -79,11 +79,13 @@ struct Key<'a> {
     convergent_encryption: Option<bool>,
     exportable: bool,
     allow_plaintext_backup: bool,
-    // Vault has no soft deletion in its older versions.
+    // Vault has neither in its older versions.
+    imported_key: Option<bool>,
     soft_deleted: Option<bool>,
     deletion_allowed: bool,
     latest_version: u32,
     min_decryption_version: u32,
+    min_encryption_version: u32,
     min_available_version: u32,
     keys: serde_json::Value,
 }
@@ -233,10 +235,12 @@ pub fn key(answer: &Answer<'_>) -> Result<KeyDescription, ServiceError> {
         derived: key.derived,
         convergent: key.convergent_encryption == Some(true),
         exportable: key.exportable || key.allow_plaintext_backup,
+        imported: key.imported_key == Some(true),
         soft_deleted: key.soft_deleted == Some(true),
         deletion_allowed: key.deletion_allowed,
         latest: version(key.latest_version)?,
         min_decryption: version(min_decryption)?,
+        min_encryption: KeyVersion::new(key.min_encryption_version),
         min_available: version(min_available)?,
         created,
     };

@@ -20,6 +20,8 @@ pub struct KeyDescription {
     pub convergent: bool,
     /// Whether the key can leave the service: exported, or in a backup in the clear.
     pub exportable: bool,
+    /// Whether the key material came from outside.
+    pub imported: bool,
     /// Whether the key was soft-deleted. It encrypts and decrypts nothing until it is restored.
     pub soft_deleted: bool,
     /// Whether the key may be deleted for good.
@@ -28,6 +30,8 @@ pub struct KeyDescription {
     pub latest: KeyVersion,
     /// The oldest version that decrypts.
     pub min_decryption: KeyVersion,
+    /// The oldest version that encrypts on request, if it was set.
+    pub min_encryption: Option<KeyVersion>,
     /// The oldest version that was not trimmed.
     pub min_available: KeyVersion,
     /// When each version that decrypts was created, in seconds of the Unix epoch.

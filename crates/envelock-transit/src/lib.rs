@@ -8,6 +8,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod administer;
 #[doc(hidden)]
 pub mod answer;
 mod backend;
@@ -16,6 +17,7 @@ mod cause;
 mod client;
 mod http;
 mod key;
+mod record;
 mod refusals;
 mod request;
 mod token;

@@ -4,6 +4,7 @@ mod client;
 mod conformance;
 mod errors;
 mod keyring;
+mod lifecycle;
 mod mutants;
 mod server;
 #[cfg(feature = "rustls")]
