@@ -93,12 +93,15 @@ pub struct Listed {
     pub bytes: Option<u64>,
     /// Whether it is a symbolic link, which is counted as [`Exclusion::Link`](crate::Exclusion::Link) and never read.
     pub is_link: bool,
+    /// Whether it must exist, since a caller named it: if it does not when it is first read, it is
+    /// [`Outcome::Absent`](crate::Outcome::Absent).
+    pub is_required: bool,
 }
 
 impl Listed {
-    /// Returns an item that is no link.
+    /// Returns an item that is no link, and that may be deleted meanwhile.
     pub const fn new(key: ItemKey, bytes: Option<u64>) -> Self {
-        Listed { key, bytes, is_link: false }
+        Listed { key, bytes, is_link: false, is_required: false }
     }
 }
 

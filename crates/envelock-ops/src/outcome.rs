@@ -19,6 +19,8 @@ pub enum Outcome {
     Conflict,
     /// It was deleted after it was listed.
     Gone,
+    /// It was named by the caller, and did not exist when it was first read. Counted as gone, and left.
+    Absent,
     /// It stays as it was, for this reason.
     Failed(Failure),
 }
@@ -135,7 +137,7 @@ pub struct Tally {
     pub excluded: u64,
     /// [`Outcome::Conflict`].
     pub conflict: u64,
-    /// [`Outcome::Gone`].
+    /// [`Outcome::Gone`] and [`Outcome::Absent`].
     pub gone: u64,
     /// [`Outcome::Failed`].
     pub failed: u64,
@@ -151,6 +153,9 @@ pub struct Tally {
     /// Those with [`Exclusion::NotInLog`]: they keep their headers, so a restore has left them.
     #[serde(default)]
     pub not_in_log: u64,
+    /// Of the gone items, those with [`Outcome::Absent`].
+    #[serde(default)]
+    pub absent: u64,
     /// Of the changed items, those of which a slot was left because it does not open.
     pub partly: u64,
 }
@@ -163,7 +168,7 @@ impl Tally {
             Outcome::Current => &mut self.current,
             Outcome::Excluded(_) => &mut self.excluded,
             Outcome::Conflict => &mut self.conflict,
-            Outcome::Gone => &mut self.gone,
+            Outcome::Gone | Outcome::Absent => &mut self.gone,
             Outcome::Failed(_) => &mut self.failed,
         };
         *counter += 1;
@@ -172,6 +177,7 @@ impl Tally {
             Outcome::Excluded(Exclusion::OtherKeyring) => self.other_keyring += 1,
             Outcome::Excluded(Exclusion::Link) => self.links += 1,
             Outcome::Excluded(Exclusion::NotInLog) => self.not_in_log += 1,
+            Outcome::Absent => self.absent += 1,
             _ => {}
         }
     }
@@ -192,6 +198,7 @@ impl Tally {
             links: self.links + other.links,
             not_in_log: self.not_in_log + other.not_in_log,
             partly: self.partly + other.partly,
+            absent: self.absent + other.absent,
         }
     }
 
@@ -201,10 +208,10 @@ impl Tally {
         changed + current + excluded + conflict + gone + failed == self.listed
     }
 
-    /// Returns how many items are left: those that failed or were in conflict, those that were changed in part, and those
-    /// that a restore does not know.
+    /// Returns how many items are left: those that failed or were in conflict, those that were changed in part, those
+    /// that a restore does not know, and those that were named and did not exist.
     pub fn left(&self) -> u64 {
-        self.conflict + self.failed + self.partly + self.not_in_log
+        self.conflict + self.failed + self.partly + self.not_in_log + self.absent
     }
 
     /// Returns whether no item is left.

@@ -1,6 +1,7 @@
 //! `envelock census`: which versions the messages of a source need.
 
 use super::job::console::{Console, grouped, now, stop_flag};
+use super::job::failure_list::{FirstLeft, names_of};
 use super::job::settings::open_keyring;
 use super::job::stages::parse_shard;
 use crate::context::Context;
@@ -15,14 +16,13 @@ use crate::version_name::VersionName;
 use clap::Args;
 use envelock::keyring::WithoutVersions;
 use envelock::{Envelope, Keyring};
-use envelock_ops::drivers::{Records, run};
+use envelock_ops::drivers::run;
 use envelock_ops::{
-    Census as Counts, CensusMode, Definition, End, EnvelopeOperation, ItemKey, Job, LabelCensus,
-    Operation, Report, Shard, Start, Store, Task,
+    Census as Counts, CensusMode, Definition, End, EnvelopeOperation, Job, LabelCensus, Operation,
+    Report, Shard, Start, Store, Task,
 };
 use serde_json::json;
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl Census {
         } else {
             (open_to_read(&source)?, Box::new(LabelCensus), None)
         };
-        let mut first = FirstLeft(None);
+        let mut first = FirstLeft::default();
         let report = self.count(context, &store, &*operation, keyring.as_ref(), &mut first)?;
         if let Some(path) = &self.report {
             let subject = printable(path);
@@ -92,8 +92,9 @@ impl Census {
             SourceLocator::Directory { path, .. } => path,
             SourceLocator::List { root, .. } => root,
         };
-        let file = first.0.map(|item| root.join(OsStr::from_bytes(item.as_bytes())));
-        self.print(context, &report, file.as_deref())
+        let file = first.item.map(|item| root.join(OsStr::from_bytes(item.as_bytes())));
+        let absent = names_of(first.absent, report.tally.absent);
+        self.print(context, &report, file.as_deref(), &absent)
     }
 
     fn count(
@@ -135,6 +136,7 @@ impl Census {
         context: &Context,
         report: &Report,
         file: Option<&Path>,
+        absent: &str,
     ) -> Result<(), Failure> {
         let counts = report.census.clone().unwrap_or_default();
         let tally = report.tally;
@@ -148,8 +150,12 @@ impl Census {
                     0 => String::new(),
                     links => format!("{} symbolic links, which are not followed, ", grouped(links)),
                 };
+                let gone = match tally.gone {
+                    0 => String::new(),
+                    gone => format!("{} that do not exist, ", grouped(gone)),
+                };
                 format!(
-                    "{}: {} items {of}; {} not envelock, {links}{} not readable\n{}",
+                    "{}: {} items {of}; {} not envelock, {links}{gone}{} not readable\n{}",
                     report.definition.source,
                     grouped(tally.listed),
                     grouped(tally.excluded.saturating_sub(tally.links)),
@@ -163,6 +169,14 @@ impl Census {
         if unopenable == 0 && tally.is_complete() {
             return Ok(());
         }
+        let absent = match tally.absent {
+            0 => String::new(),
+            items => format!("{} listed items do not exist: {absent}", grouped(items)),
+        };
+        if unopenable == 0 && tally.left() == tally.absent {
+            let next = "correct the list, or put back what is missing, then count again";
+            return Err(Failure::new(Exit::ItemsLeft, absent, next));
+        }
         let what = match (unopenable, self.without.is_empty()) {
             (0, _) => format!("{} items were not counted", grouped(tally.failed)),
             (items, true) => format!("{} items do not open", grouped(items)),
@@ -172,6 +186,7 @@ impl Census {
                 self.without.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
             ),
         };
+        let what = if absent.is_empty() { what } else { format!("{what}; {absent}") };
         let next = match self.without.is_empty() {
             true => {
                 let file = file.map_or("FILE".into(), shell_word);
@@ -183,25 +198,6 @@ impl Census {
             ),
         };
         Err(Failure::new(Exit::ItemsLeft, what, next))
-    }
-}
-
-/// Keeps the first item that a census lists as left.
-struct FirstLeft(Option<ItemKey>);
-
-impl Records for FirstLeft {
-    fn append(&mut self, _: &[u8]) -> io::Result<u64> {
-        Ok(0)
-    }
-
-    fn save(&mut self, _: u64, failures: &[u8], _: &[u8]) -> io::Result<()> {
-        if self.0.is_none()
-            && let Some(line) = failures.split(|&byte| byte == b'\n').next()
-            && let Ok(line) = serde_json::from_slice::<serde_json::Value>(line)
-        {
-            self.0 = line.get("item").and_then(|item| ItemKey::parse(item.as_str()?));
-        }
-        Ok(())
     }
 }
 

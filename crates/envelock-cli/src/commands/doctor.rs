@@ -181,7 +181,14 @@ fn rewrap_in_memory(
 ) -> Result<String, Failure> {
     let (mut versions, mut stale) = (BTreeSet::new(), 0_usize);
     for item in items {
-        let Some(stored) = store.read(&item.key)? else { continue };
+        let Some(stored) = store.read(&item.key)? else {
+            if item.is_required {
+                let what = format!("{} is listed, and does not exist", item.key);
+                let next = "correct the list, or put back what is missing";
+                return Err(Failure::new(Exit::ItemsLeft, what, next));
+            }
+            continue;
+        };
         let Ok(header) = inspect(&stored.header) else { continue };
         let labels: Vec<String> = header
             .slots()

@@ -186,3 +186,55 @@ fn edited_list_is_not_resumed() {
     assert_eq!((count(&rest, "changed"), count(&rest, "current")), (1, 5));
     bench.check(2);
 }
+
+#[test]
+fn listed_paths_that_do_not_exist_are_left() {
+    let bench = Bench::rotated(3);
+    let root = bench.path("tree");
+    let mut paths: Vec<String> =
+        bench.plaintexts.keys().map(|it| it.display().to_string()).collect();
+    paths.extend(["e", "d", "c", "b", "a"].map(String::from));
+    let write = |paths: &[String]| std::fs::write(bench.path("list"), paths.join("\n")).unwrap();
+    let source = format!("list:{}?root={}", bench.path("list").display(), root.display());
+    write(&paths[..4]);
+    let planned = bench.run_to(3, &["job", "plan", &source]);
+    let next = "correct the list, or put back what is missing, then plan again";
+    let expected = format!("envelock: 1 listed items do not exist: e\nnext: {next}\n");
+    assert_eq!(planned.stderr, expected);
+    write(&paths);
+    let job = bench.run_to(3, &["job", "start", &source, "-d", "job"]);
+    let counts =
+        "rewrapped 3  current 0  excluded 0  conflict 0  gone 5 (5 absent)  failed 0  = listed 8\n";
+    assert!(job.stdout.starts_with(counts), "{}", job.stdout);
+    let what = "5 items are left, which do not exist: a, b, c and 2 more";
+    let again = format!(
+        "`envelock -k file:{} job start '{source}' -d job-2.job`",
+        bench.path("o.keys").display()
+    );
+    let expected = format!(
+        "envelock: {what}; job/0-of-1.failures.jsonl has each with its reason\n\
+         next: put back what is missing, then `envelock job retry job`; or correct the list, then {again}\n"
+    );
+    assert_eq!(job.stderr, expected);
+    let merged = bench.run_to(3, &["job", "merge", "job"]);
+    assert!(merged.stderr.starts_with(&format!("envelock: {what}\n")), "{}", merged.stderr);
+    let status = bench.json(0, &["job", "status", "job"]);
+    assert_eq!((count(&status, "absent"), count(&status, "gone")), (5, 5));
+    assert_eq!(status["left"].to_string(), r#"[["it was named, and does not exist",5]]"#);
+    for mode in [&[][..], &["--opened"]] {
+        let census = bench.run_to(3, &[&["census", source.as_str()], mode].concat());
+        let next = "correct the list, or put back what is missing, then count again";
+        let expected =
+            format!("envelock: 5 listed items do not exist: a, b, c and 2 more\nnext: {next}\n");
+        assert_eq!(census.stderr, expected);
+    }
+    // A retry finds what was put back, and leaves the rest.
+    for name in ["a", "b", "c", "d"] {
+        std::fs::copy(&paths[0], root.join(name)).unwrap();
+    }
+    let retry = bench.run_to(3, &["job", "retry", "job"]);
+    let what = "envelock: 1 items are left, which do not exist: e;";
+    assert!(retry.stderr.starts_with(what), "{}", retry.stderr);
+    std::fs::copy(&paths[0], root.join("e")).unwrap();
+    assert_eq!(count(&bench.json(0, &["job", "retry", "job"]), "current"), 1);
+}

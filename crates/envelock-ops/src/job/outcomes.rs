@@ -114,6 +114,10 @@ impl Job {
                 let why = "another writer changed it in each attempt";
                 self.list_failure(&work.key, "conflict", why, true);
             }
+            Outcome::Absent => {
+                let why = "it was named, and does not exist";
+                self.list_failure(&work.key, "absent", why, false);
+            }
             Outcome::Excluded(Exclusion::NotInLog) => {
                 let why = Exclusion::NotInLog.to_string();
                 self.list_failure(&work.key, "excluded", &why, false);

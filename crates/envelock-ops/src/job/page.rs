@@ -75,8 +75,9 @@ impl PageWork {
 
 impl Work {
     pub(super) fn new(item: Listed, writes: bool) -> Self {
-        let Listed { key, bytes, .. } = item;
+        let Listed { key, bytes, is_required, .. } = item;
         Work {
+            is_required,
             earlier: 0,
             key,
             bytes,

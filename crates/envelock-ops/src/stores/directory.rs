@@ -131,7 +131,7 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
             // The length is for statistics; a file that was deleted has none.
             let metadata = std::fs::symlink_metadata(self.root.join(OsStr::from_bytes(&path)));
             let bytes = metadata.ok().filter(|_| !is_link).map(|metadata| metadata.len());
-            page.items.push(Listed { key, bytes, is_link });
+            page.items.push(Listed { is_link, ..Listed::new(key, bytes) });
         }
         Ok(page)
     }

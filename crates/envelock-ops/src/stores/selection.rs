@@ -9,11 +9,11 @@ use std::fmt;
 
 /// The listed items of another store: a list of paths, the failures of a job, or the items of an undo log.
 ///
-/// An item that does not exist is listed, and is gone when it is read.
+/// An item that does not exist is listed, and is gone when it is read; one that is [required](Self::requiring) is absent.
 pub struct Selection<S> {
     store: S,
     name: String,
-    items: Vec<ItemKey>,
+    items: Vec<Listed>,
 }
 
 impl<S: Store> Selection<S> {
@@ -23,6 +23,7 @@ impl<S: Store> Selection<S> {
         let mut items: Vec<_> = items.into_iter().collect();
         items.sort_unstable();
         items.dedup();
+        let items = items.into_iter().map(|key| Listed::new(key, None)).collect();
         Selection { name: format!("{} of {}", name, store.properties().name), store, items }
     }
 
@@ -30,9 +31,18 @@ impl<S: Store> Selection<S> {
     /// before the item that it has come to.
     #[must_use]
     pub fn with_digest(mut self) -> Self {
-        let lines = self.items.iter().flat_map(|item| [item.as_bytes(), b"\0"]);
+        let lines = self.items.iter().flat_map(|item| [item.key.as_bytes(), b"\0"]);
         let digest = hex(&sha256(&lines.collect::<Vec<_>>()));
         self.name += &format!(", sha256 {}", digest.get(..16).unwrap_or(&digest));
+        self
+    }
+
+    /// Requires that these items exist: one that does not is left, and listed as such.
+    #[must_use]
+    pub fn requiring(mut self, is_required: impl Fn(&ItemKey) -> bool) -> Self {
+        for item in &mut self.items {
+            item.is_required = is_required(&item.key);
+        }
         self
     }
 }
@@ -43,10 +53,9 @@ impl<S: Store> Store for Selection<S> {
     }
 
     fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
-        let from = after.map_or(0, |after| self.items.partition_point(|item| item <= after));
+        let from = after.map_or(0, |after| self.items.partition_point(|item| item.key <= *after));
         let rest = self.items.get(from..).unwrap_or_default();
-        let listed = |key: &ItemKey| Listed::new(key.clone(), None);
-        let items = rest.iter().take(most).map(listed).collect();
+        let items = rest.iter().take(most).cloned().collect();
         Ok(Page { items, is_last: rest.len() <= most })
     }
 

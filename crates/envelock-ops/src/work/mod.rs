@@ -37,6 +37,8 @@ pub struct Work {
     /// How many of them are of an earlier job.
     pub(crate) earlier: usize,
     pub(crate) writes: bool,
+    /// Whether the item must exist and was not read so far.
+    pub(crate) is_required: bool,
     /// Whether the last read found a header that is whole.
     pub(crate) is_whole: bool,
     pub(crate) state: State,
@@ -179,6 +181,7 @@ impl Work {
     pub fn was_read(&mut self, read: Result<Option<StoredHeader>, StoreError>) {
         self.is_whole = false;
         self.calls.reads += 1;
+        self.is_required &= !matches!(read, Ok(Some(_)));
         let state = std::mem::replace(&mut self.state, State::Read);
         self.state = match (state, read) {
             (State::ReadBack(intent, written), Ok(Some(stored))) => {
@@ -192,6 +195,10 @@ impl Work {
                 match read {
                     // After a replacement, the next attempt finds out whether it happened.
                     Err(error) => failed(error.into()),
+                    // A run that was killed has read what has a record.
+                    Ok(_) if self.is_required && self.records.is_empty() => {
+                        State::Finished(Finding::Outcome(Outcome::Absent))
+                    }
                     Ok(_) => State::Finished(Finding::Outcome(Outcome::Gone)),
                 }
             }

@@ -9,7 +9,7 @@ use envelock_ops::stores::{MemoryStore, Selection};
 use envelock_ops::test_util::{Fault, FaultyStore};
 use envelock_ops::{
     CensusMode, Definition, End, EnvelopeOperation, ItemKey, LabelCensus, Shard, Start, Store,
-    StoreError, StoredItem, Task, UndoIndex, Unopenable, VersionName,
+    StoreError, StoredHeader, StoredItem, Task, UndoIndex, Unopenable, VersionName,
 };
 use std::sync::Arc;
 
@@ -245,4 +245,37 @@ fn sorted(lines: &[u8]) -> Vec<String> {
     let mut lines: Vec<_> = String::from_utf8_lossy(lines).lines().map(Into::into).collect();
     lines.sort();
     lines
+}
+
+/// A store from which one item is deleted as soon as it was read.
+struct Deleting<'a>(&'a MemoryStore, ItemKey);
+
+impl Store for Deleting<'_> {
+    forward_store!(properties, list, replace);
+
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        let stored = self.0.read(item);
+        if *item == self.1 {
+            self.0.remove(item);
+        }
+        stored
+    }
+}
+
+#[test]
+fn named_item_that_never_existed_is_left() {
+    let (keyring, store) = stale(4);
+    let keys = EnvelopeOperation::new(Envelope::new(keyring), Task::rewrap());
+    store.remove(&key(2));
+    store.remove(&key(3));
+    // One is deleted while the job works on it, and one is not required.
+    let deleting = Deleting(&store, key(1));
+    let named = Selection::new(&deleting, "named", (0..4).map(key)).requiring(|it| *it != key(3));
+    let definition = Definition::new(named.properties().name, Task::rewrap());
+    let mut records = MemoryRecords::default();
+    let tally = finished(run_to_end(&definition, &named, &keys, &mut records)).tally;
+    assert_eq!((tally.changed, tally.gone, tally.absent, tally.listed), (1, 3, 1, 4));
+    assert_eq!((tally.left(), tally.is_balanced()), (1, true));
+    let line = r#"{"item":"item-002","outcome":"absent","retryable":false,"why":"it was named, and does not exist"}"#;
+    assert_eq!(String::from_utf8(records.failures).unwrap(), format!("{line}\n"));
 }

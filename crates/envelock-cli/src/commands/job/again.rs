@@ -1,6 +1,7 @@
 //! `envelock job retry` and `undo`: jobs over the records of another one.
 
 use super::console::grouped;
+use super::failure_list;
 use super::listing::shards;
 use super::parts::{Open, checkpoint, list, of_job};
 use super::resume::resume;
@@ -16,6 +17,7 @@ use crate::source_locator::SourceLocator;
 use clap::Args;
 use envelock_ops::stores::Selection;
 use envelock_ops::{Definition, ItemKey, Shard, Task, UndoIndex};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `job retry`.
@@ -67,10 +69,14 @@ pub fn open(
     if let Some(of) = &settings.retries {
         earlier = Some(logs_until(of)?);
         let before = store.properties().name;
-        let items = failures(of)?;
+        let left = failure_list::left(of)?;
         let base = open_source(&source, keyring.envelope())?;
         let id = Settings::read(of)?.definition.id();
-        let chosen = Selection::new(base, &selection("failures", &id), items);
+        let absent = left.iter().filter(|left| left.is_absent).map(|left| left.item.clone());
+        let absent: BTreeSet<ItemKey> = absent.collect();
+        let items = left.into_iter().map(|left| left.item);
+        let chosen = Selection::new(base, &selection("failures", &id), items)
+            .requiring(|item| absent.contains(item));
         // A retry of an undo names both.
         store = if undo.is_some() { named(chosen, before) } else { Box::new(chosen) };
     }
@@ -116,28 +122,6 @@ pub fn undo_log(directory: &Path) -> Result<UndoIndex, Failure> {
     Ok(whole)
 }
 
-/// Reads the items that are left, of all shards. What is excluded stays excluded.
-fn failures(directory: &Path) -> Result<Vec<ItemKey>, Failure> {
-    let mut items = Vec::new();
-    for (_, path) in shards(directory, ".failures.jsonl")? {
-        let subject = printable(&path);
-        let text = std::fs::read_to_string(&path).map_err(|error| Failure::io(&subject, &error))?;
-        for line in text.lines() {
-            let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-            let item = value.get("item").and_then(|item| item.as_str()).and_then(ItemKey::parse);
-            let is_excluded = value.get("outcome").is_some_and(|outcome| outcome == "excluded");
-            let wrong = || {
-                let what = format!("{subject} has a line that names no item: {line}");
-                Failure::new(Exit::NotVerified, what, "remove the line, and run it again")
-            };
-            if !is_excluded {
-                items.push(item.ok_or_else(wrong)?);
-            }
-        }
-    }
-    Ok(items)
-}
-
 /// Returns the directory of a job over the records of another: the last one if it is not finished, or a new one.
 fn directory_for(of: &Path, what: &str) -> Result<(PathBuf, bool), Failure> {
     let name = |number: u32| of.join(format!("{what}-{number}"));
@@ -175,8 +159,7 @@ impl RetryJob {
         }
         // After a retry, what that one has left.
         let of = last_retry(&job)?;
-        let items = failures(&of)?;
-        if items.is_empty() {
+        if failure_list::left(&of)?.is_empty() {
             return context.output().result(
                 || "nothing is left".into(),
                 || serde_json::json!({ "summary": null, "left": 0 }),

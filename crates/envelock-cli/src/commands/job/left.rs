@@ -27,6 +27,8 @@ pub struct Finished<'a> {
     pub is_whole: bool,
     /// What says more about each item, such as "; FILE has each with its reason".
     pub list: String,
+    /// The items that a list names and that did not exist, such as "a, b and 3 more".
+    pub absent: String,
     /// The command that tries the items again.
     pub retry: String,
     /// A disabled version that old headers of a restore need.
@@ -42,7 +44,7 @@ impl Finished<'_> {
     ///
     /// Something is left, or the job found nothing that it was for.
     pub fn result(self) -> Result<(), Failure> {
-        let Finished { tally, targets_changed, list, retry, .. } = self;
+        let Finished { tally, targets_changed, list, absent, retry, .. } = self;
         let (left, is_restore) = (tally.left(), matches!(self.task, Task::Restore { .. }));
         let (what, next) = if left > 0 && left == tally.not_in_log {
             let what = format!("{} items are left: they were changed since", grouped(left));
@@ -54,9 +56,18 @@ impl Finished<'_> {
             let next = match self.disabled {
                 // The usual reason of a restore: the old version was disabled since.
                 Some(version) => format!("`envelock key enable {version}`, then {retry}"),
+                None if left == tally.absent => format!(
+                    "put back what is missing, then {retry}; or correct the list, then {}",
+                    self.new_job
+                ),
                 None => retry,
             };
-            (format!("{} items are left{list}", grouped(left)), next)
+            let absent = match tally.absent {
+                0 => String::new(),
+                items if items == left => format!(", which do not exist: {absent}"),
+                items => format!(", {} of which do not exist: {absent}", grouped(items)),
+            };
+            (format!("{} items are left{absent}{list}", grouped(left)), next)
         } else if targets_changed {
             let next = format!("{} moves all items to the new one", self.new_job);
             (format!("{CHANGED}: items can be under either one"), next)

@@ -4,6 +4,7 @@ mod advice;
 mod again;
 pub mod console;
 mod control;
+pub mod failure_list;
 mod left;
 mod limits;
 mod listing;

@@ -67,8 +67,8 @@ impl Plan {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        match self.survey.unreadable() {
-            Some((version, why)) => {
+        match (self.survey.unreadable(), &self.survey.absent) {
+            (Some((version, why)), _) => {
                 let what = format!("items under {version} would fail: {why}");
                 let next = format!(
                     "`envelock key show {}`; `--from-compromised {version}` allows a compromised one",
@@ -76,7 +76,13 @@ impl Plan {
                 );
                 Err(Failure::new(Exit::Refused, what, next))
             }
-            None => {
+            (None, Some(names)) => {
+                let items = grouped(self.survey.report.tally.absent);
+                let what = format!("{items} listed items do not exist: {names}");
+                let next = "correct the list, or put back what is missing, then plan again";
+                Err(Failure::new(Exit::ItemsLeft, what, next))
+            }
+            (None, None) => {
                 output.progress(|| format!("next: {start}"), || json!({ "next": start }));
                 Ok(())
             }

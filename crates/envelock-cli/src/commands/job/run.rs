@@ -2,6 +2,7 @@
 
 use super::again::undo_log;
 use super::console::{Console, grouped, now, stop_flag};
+use super::failure_list;
 use super::left::{Finished, notes};
 use super::listing::count;
 use super::money::text_of_sum;
@@ -191,7 +192,8 @@ impl Run<'_> {
             Some(_) => String::new(),
             None => format!("-k {} ", word(&self.settings.keyring)),
         };
-        let directory = shell_word(&free_name(self.directory));
+        let job = of_job(self.directory).unwrap_or_else(|_| self.directory.into());
+        let directory = shell_word(&free_name(&job));
         format!("`envelock {keyring}job start {} -d {directory}`", word(&self.settings.source))
     }
 
@@ -298,14 +300,14 @@ impl Run<'_> {
 impl Run<'_> {
     /// Says what is left of a job that has finished.
     fn left(&self, report: &Report) -> Result<(), Failure> {
-        let (index, count) = (report.shard.index(), report.shard.count());
-        let list = self.directory.join(format!("{index}-of-{count}.failures.jsonl"));
+        let list = failure_list::path(self.directory, report.shard);
         Finished {
             task: &report.definition.task,
             tally: report.tally,
             targets_changed: report.targets_changed,
             is_whole: report.shard == Shard::WHOLE && self.settings.retries.is_none(),
             list: format!("; {} has each with its reason", printable(&list)),
+            absent: failure_list::absent(&[list], report.tally.absent),
             retry: format!("`envelock job retry {}`", shell_word(&of_job(self.directory)?)),
             disabled: self.disabled()?,
             new_job: self.new_job(),
@@ -350,7 +352,9 @@ impl Run<'_> {
 
 /// Returns the counts on one line, in the words of the task.
 pub fn tally_line(task: &Task, tally: Tally) -> String {
-    let Tally { listed, changed, current, excluded, conflict, gone, failed, partly, .. } = tally;
+    let Tally {
+        listed, changed, current, excluded, conflict, gone, failed, partly, absent, ..
+    } = tally;
     let reasons = [
         (tally.not_envelock, "not envelock"),
         (tally.other_keyring, "of other keyrings"),
@@ -361,8 +365,10 @@ pub fn tally_line(task: &Task, tally: Tally) -> String {
     let reasons: Vec<_> =
         reasons.map(|(items, why)| format!("{} {why}", grouped(*items))).collect();
     let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let never_there =
+        if absent == 0 { String::new() } else { format!(" ({} absent)", grouped(absent)) };
     let mut text = format!(
-        "{} {}  current {}  excluded {}{why}  conflict {}  gone {}  failed {}  = listed {}",
+        "{} {}  current {}  excluded {}{why}  conflict {}  gone {}{never_there}  failed {}  = listed {}",
         task.verb(),
         grouped(changed),
         grouped(current),

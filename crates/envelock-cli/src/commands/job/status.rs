@@ -2,6 +2,7 @@
 
 use super::console::{grouped, now, readable};
 use super::control::running;
+use super::failure_list;
 use super::left::{Finished, notes};
 use super::limits::describe;
 use super::listing::shards;
@@ -14,16 +15,10 @@ use crate::output::{printable, shell_word};
 use clap::Args;
 use envelock_ops::drivers::Controls;
 use envelock_ops::{Checkpoint, MergeError, Report, Shard, Task, merge};
-use serde_json::{Value, json};
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Reasons that are printed, of items that are left.
-const REASONS: usize = 5;
 
 /// Arguments of `job status`.
 #[derive(Args, Debug)]
@@ -48,7 +43,7 @@ impl JobStatus {
         for (shard, path) in shards(&self.directory, ".checkpoint")? {
             let checkpoint = checkpoint(&path)?;
             let is_running = running.contains(&shard);
-            let left = reasons(&path.with_extension("failures.jsonl"));
+            let left = failure_list::reasons(&path.with_extension("failures.jsonl"));
             let state = state(&checkpoint, is_running, controls.paused);
             context.output().result(
                 || text(shard, &settings, &checkpoint, state, &controls) + &why_left(&left),
@@ -70,33 +65,6 @@ impl JobStatus {
         }
         Ok(())
     }
-}
-
-/// Returns how many items are left for each reason, the most frequent first. A list that cannot be read has none.
-fn reasons(list: &Path) -> Vec<(String, u64)> {
-    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-    let lines = File::open(list).map(BufReader::new);
-    for line in lines.into_iter().flat_map(BufRead::lines).map_while(Result::ok) {
-        let line: Value = serde_json::from_str(&line).unwrap_or_default();
-        let text = |field| line.get(field).and_then(Value::as_str);
-        let why = without_path(text("why").unwrap_or("unknown"), text("item").unwrap_or_default());
-        let items = reasons.entry(why).or_default();
-        *items = items.saturating_add(1);
-    }
-    let mut reasons: Vec<_> = reasons.into_iter().collect();
-    reasons.sort_by_key(|(_, items)| Reverse(*items));
-    reasons.truncate(REASONS);
-    reasons
-}
-
-/// Returns a reason without the quoted path of its item, by which all reasons would differ.
-fn without_path(why: &str, item: &str) -> String {
-    let path = (!item.is_empty()).then(|| why.find(item)).flatten().and_then(|at| {
-        let (before, after) = why.split_at_checked(at)?;
-        let end = after.get(item.len()..)?.find('"')?;
-        Some((before.get(..before.rfind('"')?)?.trim_end(), after.get(item.len() + end + 1..)?))
-    });
-    path.map_or_else(|| why.into(), |(before, after)| format!("{before}{after}"))
 }
 
 fn why_left(reasons: &[(String, u64)]) -> String {
@@ -162,16 +130,14 @@ impl MergeReports {
     ///
     /// A shard is missing or not complete, or items are left.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let mut reports = Vec::new();
+        let mut paths = Vec::new();
         for path in &self.reports {
-            if path.is_dir() {
-                for (_, report) in shards(path, ".report.json")? {
-                    reports.push(read_report(&report)?);
-                }
-            } else {
-                reports.push(read_report(path)?);
+            match path.is_dir() {
+                true => paths.extend(shards(path, ".report.json")?.into_iter().map(|(_, it)| it)),
+                false => paths.push(path.clone()),
             }
         }
+        let reports = paths.iter().map(|path| read_report(path)).collect::<Result<Vec<_>, _>>()?;
         let merged = merge(&reports).map_err(|error| {
             let mut failure = Failure::from(error.clone());
             if let (MergeError::Missing(index), Some(report), [directory]) =
@@ -210,12 +176,17 @@ impl MergeReports {
             },
         )?;
         let Some(task) = &task else { return Ok(()) };
+        let list = |(path, report): (&PathBuf, &Report)| {
+            failure_list::path(path.parent().unwrap_or(Path::new("")), report.shard)
+        };
+        let lists: Vec<PathBuf> = paths.iter().zip(&reports).map(list).collect();
         Finished {
             task,
             tally: merged.tally,
             targets_changed: merged.targets_changed,
             is_whole: !matches!(task, Task::Census { .. }),
             list: String::new(),
+            absent: failure_list::absent(&lists, merged.tally.absent),
             disabled: None,
             new_job: "`envelock job start SOURCE -d NEW`".into(),
             retry: match self.reports.as_slice() {
@@ -250,21 +221,4 @@ pub fn read_report(path: &Path) -> Result<Report, Failure> {
         let what = format!("{subject} is no report of a job: {error}");
         Failure::new(Exit::Usage, what, "name files that end with `.report.json`")
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_path;
-
-    #[test]
-    fn reasons_are_equal_whatever_their_item_is() {
-        let why = "cannot open \"/data/00/1147\": Read-only file system (os error 30)";
-        let rest = "cannot open: Read-only file system (os error 30)";
-        assert_eq!(without_path(why, "00/1147"), rest);
-        let temporary = "cannot write \"/data/00/.1147.tmp\": No space left on device";
-        assert_eq!(without_path(temporary, "00/1147"), temporary);
-        for (why, item) in [("", ""), ("a", "a"), ("\"a", "a"), ("a\"", "a"), ("no path", "x")] {
-            assert_eq!(without_path(why, item), why);
-        }
-    }
 }

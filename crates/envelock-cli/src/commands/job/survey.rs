@@ -3,6 +3,7 @@
 
 use super::advice::Advice;
 use super::console::{grouped, now};
+use super::failure_list::{NAMES, names_of};
 use super::task::Keys;
 use crate::failure::{Exit, Failure, of_ops::of_halt};
 use crate::open_keyring::OpenKeyring;
@@ -50,6 +51,8 @@ impl Seen {
 /// What the headers say.
 pub struct Survey {
     pub versions: BTreeMap<Label, Seen>,
+    /// The items that a list names and that do not exist, such as "a, b and 3 more"; `None` without any.
+    pub absent: Option<String>,
     /// The bytes of the headers that are due.
     pub header_bytes: u64,
     pub advice: Advice,
@@ -80,7 +83,11 @@ impl Survey {
         (output, stop): (Output, Option<Arc<AtomicBool>>),
     ) -> Result<Self, Failure> {
         let JobKeys { keyring, other, keys } = job_keys;
-        let store = WithLengths { store: ReadOnly(store), bytes: Mutex::default() };
+        let store = WithLengths {
+            store: ReadOnly(store),
+            bytes: Mutex::default(),
+            missing: Mutex::default(),
+        };
         let start = Start {
             keyring_change: Some(keyring.file().change_number()),
             ..Start::new(now(), store.properties())
@@ -116,9 +123,13 @@ impl Survey {
                 return Err(Failure::new(Exit::Stopped, what, "run the command again"));
             }
         };
+        let absent = report.tally.absent;
+        let (versions, header_bytes) = (scan.versions, scan.header_bytes.into_inner());
+        let missing = store.missing.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Survey {
-            versions: scan.versions.into_inner().unwrap_or_else(PoisonError::into_inner),
-            header_bytes: scan.header_bytes.into_inner(),
+            versions: versions.into_inner().unwrap_or_else(PoisonError::into_inner),
+            absent: (absent > 0).then(|| names_of(missing, absent)),
+            header_bytes,
             advice: scan.advice,
             report,
         })
@@ -283,6 +294,8 @@ impl Operation for SurveyScan<'_> {
 struct WithLengths<S> {
     store: ReadOnly<S>,
     bytes: Mutex<BTreeMap<ItemKey, u64>>,
+    /// The first items that did not exist.
+    missing: Mutex<Vec<ItemKey>>,
 }
 
 impl<S: Store> Store for WithLengths<S> {
@@ -300,7 +313,14 @@ impl<S: Store> Store for WithLengths<S> {
     }
 
     fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
-        self.store.read(item)
+        let stored = self.store.read(item)?;
+        if stored.is_none() {
+            let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+            if missing.len() < NAMES {
+                missing.push(item.clone());
+            }
+        }
+        Ok(stored)
     }
 
     fn replace(

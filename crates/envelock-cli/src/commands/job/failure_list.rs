@@ -1,0 +1,177 @@
+//! The lists of failures of a job: which items are left, and why (FORMAT 3 of envelock-ops).
+
+use super::console::grouped;
+use super::listing::shards;
+use crate::failure::{Exit, Failure};
+use crate::output::printable;
+use envelock_ops::drivers::Records;
+use envelock_ops::{ItemKey, Shard};
+use serde_json::Value;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+/// Reasons that are printed, of items that are left.
+const REASONS: usize = 5;
+
+/// Items that are named in an error.
+pub const NAMES: usize = 3;
+
+/// A line of a list.
+struct Line {
+    text: String,
+    /// `None` in a line that was damaged.
+    item: Option<ItemKey>,
+    outcome: String,
+    why: String,
+}
+
+impl Line {
+    fn new(text: String) -> Self {
+        let value: Value = serde_json::from_str(&text).unwrap_or_default();
+        let field = |name| value.get(name).and_then(Value::as_str);
+        Line {
+            item: field("item").and_then(ItemKey::parse),
+            outcome: field("outcome").unwrap_or_default().into(),
+            why: field("why").unwrap_or("unknown").into(),
+            text,
+        }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.outcome == "absent"
+    }
+}
+
+/// An item that a retry tries again.
+pub struct Left {
+    pub item: ItemKey,
+    /// Whether a list names the item, and it did not exist.
+    pub is_absent: bool,
+}
+
+fn lines(list: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>>> {
+    let lines = BufReader::new(File::open(list)?).lines();
+    Ok(lines.map(|line| line.map(Line::new)))
+}
+
+/// Returns the list of a shard in the directory of its job.
+pub fn path(directory: &Path, shard: Shard) -> PathBuf {
+    directory.join(format!("{}-of-{}.failures.jsonl", shard.index(), shard.count()))
+}
+
+/// Reads the items that are left, of all shards. What is excluded stays excluded.
+///
+/// # Errors
+///
+/// A list cannot be read, or has a line that names no item.
+pub fn left(directory: &Path) -> Result<Vec<Left>, Failure> {
+    let mut items = Vec::new();
+    for (_, path) in shards(directory, ".failures.jsonl")? {
+        let subject = printable(&path);
+        let failed = |error: io::Error| Failure::io(&subject, &error);
+        for line in lines(&path).map_err(failed)? {
+            let line = line.map_err(failed)?;
+            let is_absent = line.is_absent();
+            let wrong = || {
+                let what = format!("{subject} has a line that names no item: {}", line.text);
+                Failure::new(Exit::NotVerified, what, "remove the line, and run it again")
+            };
+            if line.outcome != "excluded" {
+                items.push(Left { item: line.item.ok_or_else(wrong)?, is_absent });
+            }
+        }
+    }
+    Ok(items)
+}
+
+/// Names the first of the items that a list of paths names and that did not exist, by the lists of a job. A list that cannot
+/// be read names none.
+pub fn absent(lists: &[PathBuf], items: u64) -> String {
+    let lines = lists.iter().filter_map(|list| lines(list).ok()).flatten().map_while(Result::ok);
+    let names = lines.filter(Line::is_absent).filter_map(|line| line.item);
+    names_of(names.take(NAMES).collect(), items)
+}
+
+/// Returns the names of the first of so many items, such as "a, b and 3 more".
+pub fn names_of(first: Vec<ItemKey>, items: u64) -> String {
+    let names: Vec<String> = first.iter().take(NAMES).map(ToString::to_string).collect();
+    let more = items.saturating_sub(names.len() as u64);
+    match (names.is_empty(), more) {
+        (true, _) => grouped(items),
+        (_, 0) => names.join(", "),
+        _ => format!("{} and {} more", names.join(", "), grouped(more)),
+    }
+}
+
+/// The first items that a census leaves, which has no directory.
+#[derive(Default)]
+pub struct FirstLeft {
+    /// The first one.
+    pub item: Option<ItemKey>,
+    /// The first that a list names and that do not exist.
+    pub absent: Vec<ItemKey>,
+}
+
+impl Records for FirstLeft {
+    fn append(&mut self, _: &[u8]) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn save(&mut self, _: u64, failures: &[u8], _: &[u8]) -> io::Result<()> {
+        for line in failures.lines().map_while(Result::ok).map(Line::new) {
+            if line.is_absent() && self.absent.len() < NAMES {
+                self.absent.extend(line.item);
+            } else if self.item.is_none() && !line.is_absent() {
+                self.item = line.item;
+            }
+            if self.item.is_some() && self.absent.len() == NAMES {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns how many items are left for each reason, the most frequent first. A list that cannot be read has none.
+pub fn reasons(list: &Path) -> Vec<(String, u64)> {
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for line in lines(list).into_iter().flatten().map_while(Result::ok) {
+        let item = line.item.map_or_else(String::new, |item| item.to_string());
+        let items = reasons.entry(without_path(&line.why, &item)).or_default();
+        *items = items.saturating_add(1);
+    }
+    let mut reasons: Vec<_> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, items)| Reverse(*items));
+    reasons.truncate(REASONS);
+    reasons
+}
+
+/// Returns a reason without the quoted path of its item, by which all reasons would differ.
+fn without_path(why: &str, item: &str) -> String {
+    let path = (!item.is_empty()).then(|| why.find(item)).flatten().and_then(|at| {
+        let (before, after) = why.split_at_checked(at)?;
+        let end = after.get(item.len()..)?.find('"')?;
+        Some((before.get(..before.rfind('"')?)?.trim_end(), after.get(item.len() + end + 1..)?))
+    });
+    path.map_or_else(|| why.into(), |(before, after)| format!("{before}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_path;
+
+    #[test]
+    fn reasons_are_equal_whatever_their_item_is() {
+        let why = "cannot open \"/data/00/1147\": Read-only file system (os error 30)";
+        let rest = "cannot open: Read-only file system (os error 30)";
+        assert_eq!(without_path(why, "00/1147"), rest);
+        let temporary = "cannot write \"/data/00/.1147.tmp\": No space left on device";
+        assert_eq!(without_path(temporary, "00/1147"), temporary);
+        for (why, item) in [("", ""), ("a", "a"), ("\"a", "a"), ("a\"", "a"), ("no path", "x")] {
+            assert_eq!(without_path(why, item), why);
+        }
+    }
+}
