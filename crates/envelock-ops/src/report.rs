@@ -50,7 +50,7 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// In a dry run, the strata of the items that would be changed.
     pub strata: Option<Strata>,
-    /// The primaries when the shard began.
+    /// The primaries when the shard began, and those of other names that its slots are under.
     #[serde(default)]
     pub targets: Vec<VersionName>,
     /// Whether the primaries changed while the job ran, so that "current" had two meanings: run it again.
@@ -209,7 +209,7 @@ pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
         calls: Calls::default(),
         strata: Strata::default(),
         shards: first.shard.count(),
-        targets_changed: shards.values().any(|report| report.targets != first.targets),
+        targets_changed: has_two_of_a_name(shards.values().flat_map(|report| &report.targets)),
         undo_lost: false,
     };
     for report in shards.values() {
@@ -227,4 +227,9 @@ pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
         }
     }
     Ok(merged)
+}
+
+fn has_two_of_a_name<'a>(versions: impl Iterator<Item = &'a VersionName>) -> bool {
+    let mut by_name = BTreeMap::new();
+    versions.into_iter().any(|it| *by_name.entry(&it.name).or_insert(it.version) != it.version)
 }

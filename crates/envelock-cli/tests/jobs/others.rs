@@ -91,6 +91,24 @@ fn rotation_in_the_middle_is_noticed_and_a_second_job_finishes() {
 }
 
 #[test]
+fn rotation_of_a_key_that_is_not_selected() {
+    let bench = Bench::rotated(60);
+    bench.run_to(0, &["key", "create", "customers"]);
+    for (directory, keyring) in [("none", "file:o.keys"), ("other", "file:o.keys?key=customers")] {
+        let gate = gate("key rotate orders && sleep 1.1");
+        let start = ["-k", keyring, "job", "start", "dir:tree", "-d", directory, "--canary", "30"];
+        let end = bench.run_to(3, &[&start[..], &["--gate", &gate]].concat());
+        assert!(end.stderr.contains("the primary changed while the job ran"), "{}", end.stderr);
+        // All is moved now.
+        let second = format!("{directory}-2");
+        bench.run_to(0, &["-k", keyring, "job", "start", "dir:tree", "-d", &second]);
+        bench.run_to(0, &["key", "rotate", "orders"]);
+        let again = bench.run_to(0, &["-k", keyring, "job", "resume", &second]);
+        assert!(again.stderr.contains(" is primary now"), "{}", again.stderr);
+    }
+}
+
+#[test]
 fn promoted_back_version_halts_a_job_with_a_target() {
     let bench = Bench::rotated(60);
     let gate = gate("key promote orders:1 && sleep 1.1");

@@ -66,18 +66,26 @@ impl Job {
         if let Err(until) = self.limiter.keys_ready(now) {
             return Ok(Some(until));
         }
-        let targets = match operation.targets() {
+        let primaries = operation.targets().and_then(|to| Ok((to, operation.primaries_seen()?)));
+        let (targets, seen) = match primaries {
             Err(error) if error.is_retryable() => {
                 self.limiter.keys_failed(&error, now);
                 return self.check_outage(now).map_or(Ok(Some(now)), Err);
             }
-            targets => targets.map_err(Halt::Keyring)?,
+            primaries => primaries.map_err(Halt::Keyring)?,
         };
         self.limiter.keys_work();
         if let Some(missing) = start::missing_target(&self.state.definition, &targets) {
             return Err(Halt::Target(missing));
         }
-        self.state.targets_changed |= targets != self.state.targets;
+        let known = &mut self.state.targets;
+        self.state.targets_changed |= targets.iter().any(|target| !known.contains(target));
+        for (version, is_primary) in seen {
+            self.state.targets_changed |= !is_primary;
+            if !known.contains(&version) {
+                known.push(version);
+            }
+        }
         self.checked_at = now;
         Ok(None)
     }

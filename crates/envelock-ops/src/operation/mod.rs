@@ -1,6 +1,7 @@
 //! What a task does to one header, in memory and proven. Nothing here reads or writes a store.
 
 mod census;
+mod primaries;
 mod reencrypt;
 
 pub use census::LabelCensus;
@@ -19,6 +20,7 @@ use envelock::{
     Envelope, Error, GrantOptions, KeyVersion, Keyring, OpenedKey, OsRandom, RandomSource,
     RewrapOptions, SlotLabel, SlotOutcome, inspect,
 };
+use primaries::Primaries;
 
 /// What a task does to one header.
 pub trait Operation: Send + Sync {
@@ -40,6 +42,16 @@ pub trait Operation: Send + Sync {
     ///
     /// [`Error::NoPrimary`] or [`Error::Backend`].
     fn targets(&self) -> Result<Vec<VersionName>, Error>;
+
+    /// Returns the versions that were primary when it judged or wrote slots under them, each with whether it is primary
+    /// now. The provided method returns none: such an operation has [`targets`](Self::targets) alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    fn primaries_seen(&self) -> Result<Vec<(VersionName, bool)>, Error> {
+        Ok(Vec::new())
+    }
 
     /// Returns whether a slot that the task writes may have this label now. A rewrap writes slots under the primary of
     /// each name, also of those that [`targets`](Self::targets) does not have.
@@ -133,14 +145,16 @@ pub struct EnvelopeOperation<K, R = OsRandom> {
     to: Option<Box<dyn Keyring>>,
     undo: UndoIndex,
     associated_data: Option<AssociatedData>,
+    /// What a rewrap found or made.
+    primaries: Primaries,
 }
 
 impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
     /// Returns the operation of `task`. [`Task::AddName`] also needs [`adding`](Self::adding), and
     /// [`Task::Restore`] needs [`restoring`](Self::restoring).
     pub fn new(envelope: Envelope<K, R>, task: Task) -> Self {
-        let undo = UndoIndex::default();
-        EnvelopeOperation { envelope, task, to: None, undo, associated_data: None }
+        let (undo, primaries) = (UndoIndex::default(), Primaries::default());
+        EnvelopeOperation { envelope, task, to: None, undo, associated_data: None, primaries }
     }
 
     /// Adds slots of this keyring.
@@ -206,11 +220,19 @@ impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
 
     /// Returns whether all slots belong to other keyrings, by their labels.
     fn is_foreign(&self, header: &[u8]) -> Result<bool, Error> {
-        all_slots(header, |label| self.freshness(label).map(|f| f == Freshness::NotMine))
+        let mut is_foreign = true;
+        for slot in inspect(header)?.slots() {
+            is_foreign &= self.freshness(&slot.label)? == Freshness::NotMine;
+        }
+        Ok(is_foreign)
     }
 
     fn freshness(&self, label: &SlotLabel<'_>) -> Result<Freshness, Error> {
-        freshness(self.envelope.keyring(), label)
+        let freshness = freshness(self.envelope.keyring(), label)?;
+        if freshness == Freshness::Primary && matches!(self.task, Task::Rewrap { .. }) {
+            self.primaries.saw(label);
+        }
+        Ok(freshness)
     }
 
     fn add_name(&self, header: &[u8], compromised: &[VersionName]) -> Result<Verdict, Error> {
@@ -301,6 +323,10 @@ impl<K: Keyring + 'static, R: RandomSource + Send + Sync> Operation for Envelope
             (visited, _) => visited.map_err(keyring_error)?,
         }
         Ok(names)
+    }
+
+    fn primaries_seen(&self) -> Result<Vec<(VersionName, bool)>, Error> {
+        self.primaries.judge(self.envelope.keyring())
     }
 
     fn writes(&self, label: &SlotLabel<'_>) -> Result<bool, Error> {

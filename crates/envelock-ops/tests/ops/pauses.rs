@@ -1,12 +1,16 @@
 //! What an operator does in the middle of a page: pauses, closed windows, and changes of the keyring meanwhile.
 
-use crate::common::{MemoryRecords, NOW, finished, forward_store, open, rng, run_to_end, stale};
+use crate::common::{
+    MemoryRecords, NOW, finished, forward_store, header, key, keyring, open, rng, run_to_end, stale,
+};
 use envelock::{Envelope, KeyVersion, Lifecycle, Timestamp, inspect};
 use envelock_ops::drivers::Records as _;
+use envelock_ops::stores::MemoryStore;
 use envelock_ops::{
-    Definition, End, EnvelopeOperation, ItemKey, Job, Limits, Operation, Page, Shard, Start, Step,
-    Store, StoreError, Task,
+    Definition, End, EnvelopeOperation, ItemKey, Job, Limits, Operation, Page, Report, Shard,
+    Start, Step, Store, StoreError, Task,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Makes the steps of a job until its end or so many times, or until it has to wait.
@@ -170,4 +174,43 @@ fn first_page_is_small_and_the_next_ones_grow_while_they_are_fast() {
     let report = finished(run_to_end(&definition, &store, &keys, &mut records));
     assert_eq!(report.tally.changed, 900);
     assert_eq!(*store.1.lock().unwrap(), [50, 100, 200, 400, 500]);
+}
+
+/// Runs a job with `customers` selected over 60 messages under `orders`, whose key is rotated after so many steps.
+fn rotated_after(steps_before: usize, is_stale: bool) -> Report {
+    let customers = keyring("customers", &mut rng(1));
+    customers.create_key("orders").unwrap();
+    let orders = Arc::new(customers.with_key("orders").unwrap());
+    let envelope = Envelope::new(orders.clone());
+    let store: MemoryStore = (0..60).map(|number| (key(number), header(&envelope))).collect();
+    if is_stale {
+        orders.rotate().unwrap();
+    }
+    let keys = EnvelopeOperation::new(Envelope::new(customers), Task::rewrap());
+    let definition = Definition::new("memory", Task::rewrap());
+    let start = Start::new(NOW, store.properties());
+    let mut records = MemoryRecords::default();
+    let mut job = open(&definition, Shard::WHOLE, &records, &start, &keys).unwrap();
+    assert!(steps(&mut job, &store, &keys, &mut records, (NOW, steps_before)).is_none());
+    orders.rotate().unwrap();
+    let later = NOW + Duration::from_secs(2);
+    finished(steps(&mut job, &store, &keys, &mut records, (later, 1000)).unwrap())
+}
+
+#[test]
+fn rotation_of_a_key_that_is_not_selected() {
+    let targets = |report: &Report| {
+        report.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let report = rotated_after(90, true);
+    assert!(report.targets_changed);
+    assert_eq!(targets(&report), "customers:1 orders:2 orders:3");
+    // Items that were current under the former primary.
+    let report = rotated_after(30, false);
+    assert!(report.targets_changed);
+    assert_eq!(targets(&report), "customers:1 orders:1 orders:2");
+    // Before the first item.
+    let report = rotated_after(2, false);
+    assert!(!report.targets_changed);
+    assert_eq!(targets(&report), "customers:1 orders:2");
 }

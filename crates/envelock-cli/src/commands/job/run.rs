@@ -21,13 +21,13 @@ use crate::open_keyring::OpenKeyring;
 use crate::open_source::OpenStore;
 use crate::output::{printable, shell_word};
 use envelock::keyring::{Freshness, Refusal};
-use envelock::{Keyring as _, SlotLabel, inspect};
+use envelock::{Keyring as _, Lifecycle as _, SlotLabel, inspect};
 use envelock_ops::drivers::{
     ControlFile, Controls, WorkDirectory, WorkDirectoryError, run as drive,
 };
 use envelock_ops::{
     Checkpoint, End, Halt, Operation as _, Prices, Report, Shard, Start, StartError, Store as _,
-    Tally, Task, UndoIndex, UndoRoom,
+    Tally, Task, UndoIndex, UndoRoom, VersionName,
 };
 use serde_json::json;
 use std::path::Path;
@@ -207,12 +207,7 @@ impl Run<'_> {
     /// Says what is left of a shard that a run has finished before. A start, such as that of a scheduler, is refused if another
     /// version is primary since: nothing was moved to it.
     fn finished_before(&self, report: &Report) -> Result<(), Failure> {
-        let targets = self.keys.targets()?;
-        if !report.targets.is_empty() && report.targets != targets {
-            let list = |versions: &[envelock_ops::VersionName]| {
-                versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            };
-            let (before, now) = (list(&report.targets), list(&targets));
+        if let Some((before, now)) = self.overtaken(report)? {
             let what = format!("the job has finished under {before}, and {now} is primary now");
             let next = format!("{} moves messages to it", self.new_job());
             if !self.resumes {
@@ -222,6 +217,27 @@ impl Run<'_> {
             self.context.output().progress(text, || json!({ "note": what, "next": next }));
         }
         self.left(report)
+    }
+
+    /// Returns the versions that a job finished under, and those that are primary instead now.
+    fn overtaken(&self, report: &Report) -> Result<Option<(String, String)>, Failure> {
+        let mut primaries = self.keys.targets()?;
+        // A rewrap keeps the name of each slot, also of those of other keys than the selected one.
+        if matches!(report.definition.task, Task::Rewrap { .. }) {
+            let keysets = self.keyring.file().keysets()?;
+            let names = report.targets.iter().map(|target| &target.name);
+            primaries.extend(names.filter_map(|name| {
+                let primary = keysets.resolve(name).ok()?.primary()?;
+                Some(VersionName::new(name, primary))
+            }));
+        }
+        primaries.retain(|version| !report.targets.contains(version));
+        primaries.dedup();
+        let list = |versions: &[VersionName]| {
+            versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let is_overtaken = !report.targets.is_empty() && !primaries.is_empty();
+        Ok(is_overtaken.then(|| (list(&report.targets), list(&primaries))))
     }
 
     fn print(&self, report: &Report, live: Tally) -> Result<(), Failure> {
