@@ -1,6 +1,6 @@
 //! The versions that were primary when headers were judged by them.
 
-use super::freshness;
+use super::envelope::freshness;
 use crate::definition::VersionName;
 use envelock::format::WrapAlgorithm;
 use envelock::keyring::Freshness;
