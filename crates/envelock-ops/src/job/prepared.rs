@@ -9,7 +9,7 @@ use crate::store::Replaced;
 use crate::store_error::StoreError;
 use crate::undo::{encode, record_len};
 use crate::work::{Finding, Intent, State, Work};
-use envelock::inspect;
+use envelock::{SlotLabel, inspect};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -17,21 +17,18 @@ use std::time::Duration;
 pub(super) const CHECK_HOLDS: Duration = Duration::from_secs(1);
 
 impl Intent {
-    /// Returns whether the new header has a slot that is neither of the old one nor one that the task writes now. A
-    /// label that the keyring cannot judge is not one.
-    fn is_outdated(&self, operation: &dyn Operation) -> bool {
+    /// Returns whether the new header has a slot that is neither of the old one nor one that the task `writes` now.
+    fn is_outdated<'a>(&'a self, mut writes: impl FnMut(&SlotLabel<'a>) -> bool) -> bool {
         // A repair puts an old header back.
         if self.is_repair {
             return false;
         }
-        let Ok((old, new)) =
-            inspect(&self.stored.header).and_then(|old| Ok((old, inspect(&self.new)?)))
-        else {
-            return false;
-        };
+        let Ok(new) = inspect(&self.new) else { return false };
         new.slots().any(|slot| {
-            !old.slots().any(|other| other == slot)
-                && !operation.writes(&slot.label).unwrap_or(false)
+            // Parsing the old header costs more than the rest, and most slots are written now.
+            !writes(&slot.label)
+                && inspect(&self.stored.header)
+                    .is_ok_and(|old| !old.slots().any(|other| other == slot))
         })
     }
 }
@@ -39,21 +36,39 @@ impl Intent {
 impl PageWork {
     /// Takes out the work whose new header is under a version that is not written now.
     fn take_outdated(&mut self, operation: &dyn Operation) -> VecDeque<Box<Work>> {
-        let is_outdated = |work: &Work| match &work.state {
-            State::Intended(intent) | State::Replace(intent) => intent.is_outdated(operation),
-            _ => false,
-        };
         let mut outdated = VecDeque::new();
         for works in [&mut self.intended, &mut self.todo] {
-            if works.iter().any(|work| is_outdated(work)) {
+            let are_outdated = judge(works, operation);
+            if are_outdated.contains(&true) {
+                let mut judged = are_outdated.into_iter();
                 let all = std::mem::take(works).into_iter();
-                let (found, rest): (VecDeque<_>, _) = all.partition(|work| is_outdated(work));
+                let (found, rest): (VecDeque<_>, _) =
+                    all.partition(|_| judged.next() == Some(true));
                 outdated.extend(found);
                 *works = rest;
             }
         }
         outdated
     }
+}
+
+/// Returns for each work whether its new header is outdated. A label that the keyring cannot judge is not written.
+fn judge<'a>(works: &'a VecDeque<Box<Work>>, operation: &dyn Operation) -> Vec<bool> {
+    // Most labels of a page are the one before.
+    let mut last = None;
+    let mut writes = |label: &SlotLabel<'a>| match last {
+        Some((before, writes)) if before == *label => writes,
+        _ => {
+            let judged = operation.writes(label);
+            last = judged.as_ref().ok().map(|&writes| (*label, writes));
+            judged.unwrap_or(false)
+        }
+    };
+    let mut is_outdated = |work: &'a Work| match &work.state {
+        State::Intended(intent) | State::Replace(intent) => intent.is_outdated(&mut writes),
+        _ => false,
+    };
+    works.iter().map(|work| is_outdated(work)).collect()
 }
 
 impl Job {
