@@ -142,3 +142,109 @@ fn pause(failure: &Failure) -> Duration {
         _ => FAILURE_PAUSE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ServiceError;
+    use envelock::keyset::VersionState;
+
+    const AGES: Ages = Ages { fresh: Duration::from_secs(60), stale: Duration::from_secs(3600) };
+    const ID: MasterKeyId = MasterKeyId([7; 8]);
+
+    fn version(number: u32) -> KeyVersion {
+        KeyVersion::new(number).unwrap()
+    }
+
+    fn described() -> Result<Arc<Description>, Failure> {
+        let versions = [(version(1), VersionState::Enabled)];
+        Ok(Arc::new(Description::new(ID, Some(version(1)), versions)))
+    }
+
+    fn outage() -> Result<Arc<Description>, Failure> {
+        Err(Failure::broken("away".into()))
+    }
+
+    fn unknown_key() -> Result<Arc<Description>, Failure> {
+        Err(Failure::of(ServiceError::UnknownKey))
+    }
+
+    /// Returns what is to be done so many seconds after a load.
+    fn look_up(metadata: &Metadata, loaded: Instant, seconds: u64) -> &'static str {
+        match metadata.look_up(loaded + Duration::from_secs(seconds), AGES) {
+            Lookup::Fresh(_) => "use",
+            Lookup::Aging(_) => "use and load",
+            Lookup::Due(Some(_)) => "load or use",
+            Lookup::Due(None) => "load",
+            Lookup::Failed(_) => "fail",
+        }
+    }
+
+    #[test]
+    fn ages_of_metadata() {
+        let (mut metadata, at) = (Metadata::default(), Instant::now());
+        assert_eq!(look_up(&metadata, at, 0), "load");
+        metadata.store(&described(), at);
+        let expected = [
+            (0, "use"),
+            (59, "use"),
+            (60, "use and load"),
+            (119, "use and load"),
+            (120, "load or use"),
+            (3659, "load or use"),
+            (3660, "load"),
+        ];
+        for (seconds, what) in expected {
+            assert_eq!(look_up(&metadata, at, seconds), what, "{seconds}");
+        }
+        metadata.expire();
+        assert_eq!(look_up(&metadata, at, 1), "load or use");
+        metadata.store(&described(), at + Duration::from_secs(2));
+        assert_eq!(look_up(&metadata, at, 3), "use");
+    }
+
+    #[test]
+    fn failures_pause_loads() {
+        let at = Instant::now();
+        for (failure, pause) in [(outage(), 1), (unknown_key(), 10)] {
+            let mut metadata = Metadata::default();
+            metadata.store(&failure, at);
+            assert_eq!(look_up(&metadata, at, pause - 1), "fail");
+            assert_eq!(look_up(&metadata, at, pause), "load");
+            metadata.store(&described(), at);
+            let failed = at + Duration::from_secs(300);
+            metadata.store(&failure, failed);
+            // What is served in an outage is loaded again without a wait.
+            assert_eq!(look_up(&metadata, failed, pause - 1), "use");
+            assert_eq!(look_up(&metadata, failed, pause), "use and load");
+            assert_eq!(look_up(&metadata, failed, 3359), "use and load");
+            assert_eq!(look_up(&metadata, failed, 3360), "load");
+            assert!(metadata.in_memory(failed + Duration::from_secs(3360), AGES).unwrap().is_err());
+        }
+        // The deadline of one caller is none of another's.
+        let mut metadata = Metadata::default();
+        metadata.store(&Err(Failure::deadline()), at);
+        assert_eq!(look_up(&metadata, at, 0), "load");
+    }
+
+    #[test]
+    fn unknown_versions_are_remembered_a_while() {
+        let (mut metadata, at) = (Metadata::default(), Instant::now());
+        let (soon, late) = (at + Duration::from_secs(9), at + UNKNOWN_FOR);
+        let asked = [(ID, version(2)), (MasterKeyId([8; 8]), version(1)), (ID, version(1))];
+        for each in asked {
+            metadata.remember_unknown(each, at);
+            assert!(!metadata.may_ask_for(each, soon));
+        }
+        // One that was described is known, under its own id alone.
+        metadata.store(&described(), soon);
+        assert_eq!(asked.map(|each| metadata.may_ask_for(each, soon)), [false, false, true]);
+        assert_eq!(asked.map(|each| metadata.may_ask_for(each, late)), [true; 3]);
+        for number in 1..=300 {
+            metadata.remember_unknown((ID, version(number)), late);
+        }
+        assert_eq!(metadata.unknown.len(), MAX_UNKNOWN);
+        assert!(!metadata.may_ask_for((ID, version(999)), late));
+        assert!(metadata.may_ask_for((ID, version(999)), late + UNKNOWN_FOR));
+    }
+}

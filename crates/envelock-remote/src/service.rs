@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 pub(crate) struct Failure(CallError);
 
 impl Failure {
-    fn of(source: ServiceError) -> Self {
+    pub(crate) fn of(source: ServiceError) -> Self {
         Failure(CallError::Failed { attempts: 1, source })
     }
 
