@@ -61,7 +61,7 @@ pub trait KeyringLabels: Send + Sync {
 ///   it, and is awaited before each operation.
 ///
 /// No task of its own is started, and no runtime is needed. [`Inline`] makes one of a keyring that does not
-/// block. `&K`, `Box<K>` and `Arc<K>` are asynchronous keyrings too, also of `dyn` [`DynAsyncKeyring`].
+/// block, and `Blocking` of the crate `envelock-remote` one of a key file or a token, on threads of tokio. `&K`, `Box<K>` and `Arc<K>` are asynchronous keyrings too, also of `dyn` [`DynAsyncKeyring`].
 pub trait AsyncKeyring: KeyringLabels {
     /// Loads what the methods of [`KeyringLabels`] return: the primaries, and the states of `labels`, which
     /// are those of the message's slots.

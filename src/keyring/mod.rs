@@ -9,7 +9,7 @@
 //! | use several keyrings | [`MultiKeyring`] wraps for all, [`FailoverKeyring`] with the first that works, [`MigratingKeyring`] moves from one to another |
 //! | restrict a keyring | [`WithoutVersions`] opens nothing under listed versions |
 //! | save calls | `CachingKeyring` (feature `std`) |
-//! | await a back end | [`AsyncKeyring`], for an [`AsyncEnvelope`](crate::AsyncEnvelope); [`Inline`] for keyrings that do not block |
+//! | await a back end | [`AsyncKeyring`], for an [`AsyncEnvelope`](crate::AsyncEnvelope); [`Inline`] for keyrings that do not block, `Blocking` (crate `envelock-remote`) for those that do |
 //! | write a keyring | [`Keyring`], with [`WrapContext`], [`SlotWriter`] and [`KeyringError`]; [`OwnedWrapContext`] and [`PushedSlots`] where another thread makes the calls |
 
 mod asynchronous;

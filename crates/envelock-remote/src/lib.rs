@@ -10,6 +10,7 @@
 
 mod administer;
 mod backend;
+mod blocking;
 mod builder;
 mod call;
 mod flight;
@@ -29,6 +30,7 @@ mod wrap;
 
 pub use administer::Administer;
 pub use backend::{Backend, Decrypt, Decrypted, Description, Encrypt, Encrypted};
+pub use blocking::{Blocking, BlockingBuilder};
 pub use builder::RemoteKeyringBuilder;
 pub use call::{CallError, CallOptions, with_deadline, with_deadline_sync};
 pub use keyring::RemoteKeyring;

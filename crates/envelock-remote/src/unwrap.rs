@@ -88,7 +88,7 @@ impl<B: Backend> Inner<B> {
     }
 }
 
-fn wipe(data_key: &mut DataKey) {
+pub(crate) fn wipe(data_key: &mut DataKey) {
     #[expect(clippy::expect_used, reason = "there is room for none")]
     data_key.space(0).expect("no byte");
 }

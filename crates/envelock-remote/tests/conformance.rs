@@ -1,11 +1,12 @@
-//! The conformance suite of keyrings, over a scripted service and the synchronous keyring.
+//! The conformance suite of keyrings, through the synchronous keyring: over a scripted service, and over keyrings on
+//! blocking threads.
 
 use envelock::conformance::{self, Controls};
 use envelock::format::WrapAlgorithm;
 use envelock::keyset::VersionState;
-use envelock::{KeyVersion, Keyring};
+use envelock::{KeyVersion, Keyring, MemoryKeyring};
 use envelock_remote::scripted::{Fault, ScriptedService};
-use envelock_remote::{CallOptions, RemoteKeyring, SyncKeyring};
+use envelock_remote::{Blocking, CallOptions, RemoteKeyring, SyncKeyring};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -96,4 +97,34 @@ fn keyring_over_a_service_conforms() {
 #[test]
 fn keyring_conforms_while_its_service_changes_and_fails() {
     conformance::remote(Judged::new);
+}
+
+fn on_blocking_threads<K: Keyring + 'static>(keyring: K) -> SyncKeyring<Blocking<K>> {
+    // A name that the suite asks for, and that is no key's.
+    let keyring = Blocking::builder(keyring).also_loads("conformance/nobody").build();
+    SyncKeyring::start(async move || Ok::<_, Infallible>(keyring)).unwrap()
+}
+
+#[test]
+fn memory_keyring_on_threads_conforms() {
+    conformance::keyring(|| on_blocking_threads(MemoryKeyring::create(KEY).unwrap()));
+}
+
+#[cfg(unix)]
+#[test]
+fn file_keyring_on_threads_conforms() {
+    use envelock::file::Protection;
+    use envelock::{FileKeyring, MasterKey};
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    let name = format!("envelock-blocking-conformance-{}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    let files = AtomicUsize::new(0);
+    conformance::keyring(|| {
+        let path = directory.join(files.fetch_add(1, Relaxed).to_string());
+        let protection = Protection::raw_key(MasterKey::from_bytes(&[7; 32]));
+        on_blocking_threads(FileKeyring::create(path, KEY, &protection).unwrap())
+    });
+    std::fs::remove_dir_all(&directory).unwrap();
 }
