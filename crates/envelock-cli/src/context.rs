@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// Arguments of every command.
 #[derive(Args, Debug)]
 pub struct Global {
-    /// Keyring: `file:PATH`, `pkcs11:...`, or a name of envelock.toml [default: ENVELOCK_KEYRING, or
+    /// Keyring: `file:PATH`, `pkcs11:...`, `transit:...`, or a name of envelock.toml [default: ENVELOCK_KEYRING, or
     /// `keyring` of envelock.toml].
     #[arg(short, long, global = true, value_name = "KEYRING")]
     keyring: Option<String>,

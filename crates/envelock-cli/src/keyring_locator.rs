@@ -1,4 +1,5 @@
-//! Locators of keyrings: `file:orders.keys`, `pkcs11:token=orders` (RFC 7512), or a name of `envelock.toml`.
+//! Locators of keyrings: `file:orders.keys`, `pkcs11:token=orders` (RFC 7512), `transit:orders`, or a name of
+//! `envelock.toml`.
 
 use crate::failure::Failure;
 use crate::locator::{Fault, decode, encode, pairs, path, split_query, text};
@@ -14,6 +15,8 @@ pub enum KeyringLocator {
     File(KeyFile),
     /// `pkcs11:ATTRIBUTES?PARAMETERS`
     Token(TokenCatalogue),
+    /// `transit:KEY;ATTRIBUTES?PARAMETERS`
+    Service(ServiceKey),
 }
 
 /// A key file.
@@ -43,6 +46,22 @@ pub struct TokenCatalogue {
     pub catalogue: PathBuf,
 }
 
+/// A key in the Transit engine of OpenBao or Vault.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(feature = "transit"), allow(dead_code, reason = "feature `transit` opens it"))]
+pub struct ServiceKey {
+    pub key: String,
+    /// Where the service is, if not where `BAO_ADDR` or `VAULT_ADDR` says.
+    pub address: Option<String>,
+    /// The path of the engine, if it is not `transit`.
+    pub mount: Option<String>,
+    pub namespace: Option<String>,
+    /// The source of the token, if it is not `BAO_TOKEN` or `VAULT_TOKEN`.
+    pub token: Option<SecretSource>,
+    /// The certificates of the authorities to trust, as PEM: the parameter `ca-file`.
+    pub authorities: Option<PathBuf>,
+}
+
 impl KeyringLocator {
     /// Parses a locator; `None` for a name of `envelock.toml`.
     ///
@@ -53,13 +72,14 @@ impl KeyringLocator {
         let parsed = match given.split_once(':') {
             Some(("file", rest)) => file(rest).map(KeyringLocator::File),
             Some(("pkcs11", rest)) => token(rest).map(KeyringLocator::Token),
+            Some(("transit", rest)) => service(rest).map(KeyringLocator::Service),
             Some((scheme, _)) => Err(format!("there is no kind of keyring {scheme:?}")),
             None if is_name(given) => return Ok(None),
             None => Err("it is neither a locator nor a name of envelock.toml".into()),
         };
         parsed.map(Some).map_err(|fault| {
-            let next = "write `file:PATH`, `pkcs11:token=LABEL?module-path=PATH&x-catalogue=PATH`, or \
-                        a name of envelock.toml";
+            let next = "write `file:PATH`, `pkcs11:token=LABEL?module-path=PATH&x-catalogue=PATH`, \
+                        `transit:KEY;address=URL?token-file=PATH`, or a name of envelock.toml";
             // A parameter can be a secret.
             let place = given.split(['?', ';', '&']).next().unwrap_or_default();
             Failure::usage(format!("keyring {place:?}: {fault}"), next)
@@ -69,14 +89,17 @@ impl KeyringLocator {
 
 /// Returns a locator whose relative paths start at `directory`. A name, and what is no locator, stays as it is.
 pub fn rebased(given: &str, directory: &Path) -> String {
-    let Some((scheme @ ("file" | "pkcs11"), rest)) = given.split_once(':') else {
+    let Some((scheme @ ("file" | "pkcs11" | "transit"), rest)) = given.split_once(':') else {
         return given.into();
     };
     let (path, query) = split_query(rest);
     let path = if scheme == "file" { joined(path, directory) } else { path.into() };
     let Some(query) = query else { return format!("{scheme}:{path}") };
     let pair = |pair: &str| match pair.split_once('=') {
-        Some((name @ ("passphrase-file" | "raw-key-file" | "x-catalogue"), path)) => {
+        Some((
+            name @ ("passphrase-file" | "raw-key-file" | "x-catalogue" | "token-file" | "ca-file"),
+            path,
+        )) => {
             format!("{name}={}", joined(path, directory))
         }
         Some(("pin-source", source)) if !source.starts_with('|') => {
@@ -190,6 +213,48 @@ fn token(rest: &str) -> Result<TokenCatalogue, Fault> {
         }
         () => Ok(token),
     }
+}
+
+fn service(rest: &str) -> Result<ServiceKey, Fault> {
+    let (of_key, query) = split_query(rest);
+    let (key, attributes) = of_key.split_once(';').unwrap_or((of_key, ""));
+    let mut service = ServiceKey { key: text("transit:", decode(key)?)?, ..ServiceKey::default() };
+    if service.key.is_empty() {
+        return Err("it names no key: write transit:KEY".into());
+    }
+    for (name, value) in pairs(attributes, ';')? {
+        let value = Some(text(name, value)?);
+        match name {
+            "address" => service.address = value,
+            "mount" => service.mount = value,
+            "namespace" => service.namespace = value,
+            "token" => return Err(in_argv("token", "?token-file=PATH")),
+            _ => {
+                return Err(format!(
+                    "there is no attribute {name:?} but address, mount, namespace"
+                ));
+            }
+        }
+    }
+    for (name, value) in pairs(query.unwrap_or_default(), '&')? {
+        match name {
+            "token-file" if service.token.is_none() => {
+                service.token = Some(SecretSource::File(path(name, value)?));
+            }
+            "token-env" if service.token.is_none() => {
+                service.token = Some(SecretSource::Variable(text(name, value)?));
+            }
+            "token-file" | "token-env" => return Err("it has two sources of one token".into()),
+            "ca-file" => service.authorities = Some(path(name, value)?),
+            "token" => return Err(in_argv("token", "token-file=PATH")),
+            _ => {
+                return Err(format!(
+                    "there is no parameter {name:?} but token-file, token-env, ca-file"
+                ));
+            }
+        }
+    }
+    Ok(service)
 }
 
 /// RFC 7512, section 2.4: a path, or a `file:` URI. A command after `|` is not run.

@@ -13,7 +13,8 @@
 //   commands/        one file for each command: its arguments, and what it prints
 //   context          what each command gets: output, keyrings, sources, secrets
 //   keyring_locator, source_locator, locator   the text that names a keyring or a source
-//   open_keyring     a keyring that was opened by its locator
+//   open_keyring     a keyring is opened, or created, by its locator; service_keyring: one over a key service
+//   opened_keyring   what commands do with it
 //   open_source      the store of a source that was opened by its locator
 //   config           `envelock.toml`
 //   version_name, table   `orders:3`; tables for people
@@ -32,8 +33,11 @@ mod locator;
 mod new_file;
 mod open_keyring;
 mod open_source;
+mod opened_keyring;
 mod output;
 mod secrets;
+#[cfg(feature = "transit")]
+mod service_keyring;
 mod small_file;
 mod source_locator;
 mod table;

@@ -2,109 +2,20 @@
 
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
-use crate::keyring_locator::{KeyFile, KeyringLocator, TokenCatalogue};
+use crate::keyring_locator::{KeyFile, KeyringLocator, ServiceKey, TokenCatalogue};
 use crate::locator::encode;
+pub use crate::opened_keyring::OpenKeyring;
+use crate::opened_keyring::OpenKind;
 use crate::output::printable;
 use crate::secrets::{self, PASSPHRASE, Secret, SecretOptions, SecretSource, hexadecimal};
-use crate::version_name::VersionName;
+use envelock::MasterKey;
 use envelock::file::{FileKeyring, FileKeyringOptions, Protection, ProtectionKind};
-use envelock::keyset::LifecycleError;
-use envelock::{Envelope, Keyring, Lifecycle, MasterKey};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Most key files that protect one another.
 const MAX_DEPTH: u8 = 4;
-
-/// A keyring that was opened.
-pub struct OpenKeyring {
-    kind: OpenKind,
-    /// Its name or locator, as it was given.
-    pub given: String,
-}
-
-enum OpenKind {
-    File(Arc<FileKeyring>),
-    #[cfg(feature = "pkcs11")]
-    Token(Arc<envelock::Pkcs11Keyring>),
-}
-
-impl OpenKeyring {
-    /// Returns the keyring with its operations for operators.
-    pub fn lifecycle(&self) -> Arc<dyn Lifecycle> {
-        match &self.kind {
-            OpenKind::File(keyring) => keyring.clone(),
-            #[cfg(feature = "pkcs11")]
-            OpenKind::Token(keyring) => keyring.clone(),
-        }
-    }
-
-    /// Returns an envelope of the keyring.
-    pub fn envelope(&self) -> Envelope<Arc<dyn Keyring>> {
-        Envelope::new(self.lifecycle())
-    }
-
-    /// Whether it takes key material from outside. A token generates its own.
-    pub fn imports(&self) -> bool {
-        matches!(self.kind, OpenKind::File(_))
-    }
-
-    /// Returns the key file, or the catalogue of the token.
-    pub fn file(&self) -> &FileKeyring {
-        match &self.kind {
-            OpenKind::File(keyring) => keyring,
-            #[cfg(feature = "pkcs11")]
-            OpenKind::Token(keyring) => keyring.catalogue(),
-        }
-    }
-
-    /// Returns the ids of the master keys, oldest first, which tell the keyring from others of its name.
-    pub fn ids(&self) -> Vec<String> {
-        let versions = self.file().versions();
-        versions.iter().map(|version| version.master_key_id.to_string()).collect()
-    }
-
-    /// Returns whether `version` is the primary of its key.
-    ///
-    /// # Errors
-    ///
-    /// The keyring has no such key or version.
-    pub fn is_primary(&self, version: &VersionName) -> Result<bool, Failure> {
-        let keysets = self.file().keysets()?;
-        let keyset = keysets.resolve(&version.key).map_err(envelock::Error::from)?;
-        if keyset.version(version.version).is_none() {
-            let (key, version) = (keyset.name().to_string(), version.version);
-            return Err(
-                envelock::Error::from(LifecycleError::UnknownVersion { key, version }).into()
-            );
-        }
-        Ok(keyset.primary() == Some(version.version))
-    }
-
-    /// Returns the same keyring, wrapping under the master key or alias `name`.
-    ///
-    /// # Errors
-    ///
-    /// It has no such key.
-    pub fn with_key(&self, name: &str) -> Result<Self, Failure> {
-        let kind = match &self.kind {
-            OpenKind::File(keyring) => OpenKind::File(Arc::new(keyring.with_key(name)?)),
-            #[cfg(feature = "pkcs11")]
-            OpenKind::Token(keyring) => OpenKind::Token(Arc::new(keyring.with_key(name)?)),
-        };
-        Ok(OpenKeyring { kind, given: self.given.clone() })
-    }
-
-    /// Writes the counts of wraps that this process has not written yet.
-    ///
-    /// # Errors
-    ///
-    /// The key file cannot be written.
-    pub fn flush(&self) -> Result<(), Failure> {
-        Ok(self.file().flush()?)
-    }
-}
 
 /// How a keyring opens: its locator and the source of its secret.
 pub struct Opening<'a> {
@@ -125,15 +36,21 @@ impl<'a> Opening<'a> {
     pub fn new(config: &'a Config, given: &str, options: &SecretOptions) -> Result<Self, Failure> {
         let opening = Opening::other(config, given)?;
         let (passphrase, pin) = (options.passphrase(), options.pin());
-        let (unused, what) = match opening.locator {
-            KeyringLocator::File(_) => (&pin, "a key file has no PIN"),
-            KeyringLocator::Token(_) => (&passphrase, "a token has no passphrase"),
+        let is_given = |source: &Option<SecretSource>| {
+            source.as_ref().is_some_and(|source| !source.is_ambient())
         };
-        match unused {
-            Some(source) if !source.is_ambient() => {
+        let (is_unused, what) = match opening.locator {
+            KeyringLocator::File(_) => (is_given(&pin), "a key file has no PIN"),
+            KeyringLocator::Token(_) => (is_given(&passphrase), "a token has no passphrase"),
+            KeyringLocator::Service(_) => {
+                (is_given(&pin) || is_given(&passphrase), "a service has no passphrase and no PIN")
+            }
+        };
+        match is_unused {
+            true => {
                 Err(Failure::usage(what, "leave the option out").of(format!("keyring {given}")))
             }
-            _ => Ok(Opening { passphrase, pin, is_of_call: true, ..opening }),
+            false => Ok(Opening { passphrase, pin, is_of_call: true, ..opening }),
         }
     }
 
@@ -171,6 +88,7 @@ impl<'a> Opening<'a> {
         let opened = match &self.locator {
             KeyringLocator::File(file) => self.open_file(file),
             KeyringLocator::Token(token) => self.open_token(token, None),
+            KeyringLocator::Service(key) => self.open_service(key),
         };
         opened.map_err(|failure| failure.of(format!("keyring {}", self.given)))
     }
@@ -196,15 +114,20 @@ impl<'a> Opening<'a> {
                 })
             }
             KeyringLocator::Token(token) => self.open_token(token, Some(key)),
+            KeyringLocator::Service(_) => {
+                let next = format!("`envelock key create {key}` creates the key in it");
+                Err(Failure::usage("a service is there already", next))
+            }
         };
         created.map_err(|failure| failure.of(format!("keyring {}", self.given)))
     }
 
-    /// The path of the key file or catalogue.
-    pub fn path(&self) -> &Path {
+    /// The path of the key file or catalogue; a service has none.
+    pub fn path(&self) -> Option<&Path> {
         match &self.locator {
-            KeyringLocator::File(file) => &file.path,
-            KeyringLocator::Token(token) => &token.catalogue,
+            KeyringLocator::File(file) => Some(&file.path),
+            KeyringLocator::Token(token) => Some(&token.catalogue),
+            KeyringLocator::Service(_) => None,
         }
     }
 
@@ -286,7 +209,8 @@ impl<'a> Opening<'a> {
     /// The secret cannot be read, or the outer keyring does not open.
     pub fn new_protection(&self, secret: &str) -> Result<Protection, Failure> {
         let query = if secret == "passphrase" { String::new() } else { format!("?{secret}") };
-        let path = encode(self.path().as_os_str().as_bytes());
+        let path = self.path().unwrap_or(Path::new(""));
+        let path = encode(path.as_os_str().as_bytes());
         let new = Opening::other(self.config, &format!("file:{path}{query}"))?;
         let KeyringLocator::File(file) = &new.locator else {
             return Err(Failure::usage("a token protects itself", "name a key file by `-k`"));
@@ -325,18 +249,23 @@ impl<'a> Opening<'a> {
     /// A locator of those is wrong.
     pub fn files(&self) -> Result<Vec<PathBuf>, Failure> {
         let (mut files, secret) = (
-            vec![self.path().to_path_buf()],
+            Vec::from_iter(self.path().map(Path::to_path_buf)),
             match &self.locator {
                 KeyringLocator::File(file) => self.passphrase.as_ref().or(file.passphrase.as_ref()),
                 KeyringLocator::Token(token) => self.pin.as_ref().or(token.pin.as_ref()),
+                KeyringLocator::Service(key) => key.token.as_ref(),
             },
         );
         files.extend(secret.and_then(SecretSource::file));
-        if let KeyringLocator::File(file) = &self.locator {
-            files.extend(file.raw_key.clone());
-            if let Some(outer) = &file.outer {
-                files.extend(self.outer(outer)?.files()?);
+        match &self.locator {
+            KeyringLocator::File(file) => {
+                files.extend(file.raw_key.clone());
+                if let Some(outer) = &file.outer {
+                    files.extend(self.outer(outer)?.files()?);
+                }
             }
+            KeyringLocator::Token(_) => {}
+            KeyringLocator::Service(key) => files.extend(key.authorities.clone()),
         }
         Ok(files)
     }
@@ -391,6 +320,19 @@ impl<'a> Opening<'a> {
     ) -> Result<OpenKeyring, Failure> {
         let what = format!("the token {:?} needs a build with feature pkcs11", locator.token);
         let next = "`cargo install envelock-cli --features pkcs11`";
+        Err(Failure::new(Exit::CouldNotRun, what, next))
+    }
+
+    #[cfg(feature = "transit")]
+    fn open_service(&self, locator: &ServiceKey) -> Result<OpenKeyring, Failure> {
+        let keyring = Arc::new(crate::service_keyring::open(locator)?);
+        Ok(OpenKeyring { kind: OpenKind::Service(keyring), given: self.given.clone() })
+    }
+
+    #[cfg(not(feature = "transit"))]
+    fn open_service(&self, locator: &ServiceKey) -> Result<OpenKeyring, Failure> {
+        let what = format!("the service of key {} needs a build with feature transit", locator.key);
+        let next = "`cargo install envelock-cli --features transit`";
         Err(Failure::new(Exit::CouldNotRun, what, next))
     }
 }

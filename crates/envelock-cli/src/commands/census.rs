@@ -110,8 +110,8 @@ impl Census {
         let mut start = Start::new(now(), store.properties());
         start.limits.concurrency = self.concurrency;
         if let Some(keyring) = keyring {
-            start.keyring_ids = keyring.ids();
-            start.keyring_change = Some(keyring.file().change_number());
+            start.keyring_ids = keyring.ids()?;
+            start.keyring_change = Some(keyring.change_number()?);
         }
         let mut job = Job::new(definition, self.shard, (&[], 0), &start, operation)?;
         let mut console = Console::new(context.output(), stop_flag()?, None);

@@ -5,6 +5,7 @@ pub mod of_ops;
 
 use crate::output::shell_word;
 use envelock::Error;
+use envelock::keyset::LifecycleError;
 use std::process::ExitCode;
 
 const MAKE_ROOM: &str = "make room: `df -h` shows how much there is";
@@ -129,7 +130,14 @@ impl From<Error> for Failure {
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let (exit, next) = of_library::exit_and_next(error);
-        Failure::new(exit, chain(error), next)
+        let what = match error {
+            // The next step has the rest of its text.
+            Error::Lifecycle(LifecycleError::NotOffered { key, why, .. }) => {
+                format!("key {key}: {why}")
+            }
+            _ => chain(error),
+        };
+        Failure::new(exit, what, next)
     }
 }
 

@@ -119,6 +119,7 @@ fn lifecycle(error: &LifecycleError) -> (Exit, String) {
         }
         L::RecordRemoved { key, .. } => (Exit::Refused, format!("`envelock key show {key}`")),
         L::Guarded { key, version, guard, .. } => (Exit::Refused, guarded(key, *version, guard)),
+        L::NotOffered { instead, .. } => (Exit::Refused, instead.clone()),
         L::VersionNumber { last, .. } => {
             (Exit::CouldNotRun, format!("take a version above {last}: `--version N`"))
         }
@@ -199,7 +200,9 @@ fn backend(error: &Error) -> (Exit, String) {
         Some(_) => (Exit::Refused, "inspect that file, and move it away: `ls -l`"),
         None => (
             Exit::CouldNotRun,
-            token(error).unwrap_or("check the back end of the keyring, then run it again"),
+            token(error)
+                .or_else(|| service(error))
+                .unwrap_or("check the back end of the keyring, then run it again"),
         ),
     };
     (exit, next.into())
@@ -297,6 +300,23 @@ fn token(error: &Error) -> Option<&'static str> {
         TokenError::KeyNotFound { .. } => "restore the key on the token from the vendor's backup",
         _ => "check the token with the vendor's tool",
     })
+}
+
+#[cfg(feature = "transit")]
+fn service(error: &Error) -> Option<&'static str> {
+    use envelock_remote::ServiceError as S;
+    Some(match error.backend::<S>()? {
+        S::Denied(_) => {
+            "check the token, and its policy: docs/TRANSIT.md has the rules that it needs"
+        }
+        S::UnknownKey => "`envelock key create KEY` makes it, if the name in the locator is right",
+        _ => "check the locator and the service: `bao status`",
+    })
+}
+
+#[cfg(not(feature = "transit"))]
+fn service(_: &Error) -> Option<&'static str> {
+    None
 }
 
 #[cfg(not(feature = "pkcs11"))]

@@ -66,7 +66,7 @@ impl Server {
 
     /// Starts a server in memory that speaks TLS, without an engine. Returns its address and the certificate
     /// of its authority.
-    #[cfg(feature = "rustls")]
+    #[allow(dead_code, reason = "a build without feature `rustls` has no use for it")]
     pub fn start_with_tls() -> (Self, String, Vec<u8>) {
         let (directory, port) = (TempDir::new().unwrap(), free_port());
         let listen = format!("-dev-listen-address=127.0.0.1:{port}");

@@ -108,8 +108,8 @@ impl Run<'_> {
         let listed = before.map_or(0, |state| state.tally().listed);
         let start = Start {
             limits: wanted.limits,
-            keyring_change: Some(self.keyring.file().change_number()),
-            keyring_ids: self.keyring.ids(),
+            keyring_change: Some(self.keyring.change_number()?),
+            keyring_ids: self.keyring.ids()?,
             total: Some(total),
             earlier: self.earlier.clone(),
             undo_room: self.undo_room(total.saturating_sub(listed), longest),
@@ -224,7 +224,7 @@ impl Run<'_> {
         let mut primaries = self.keys.targets()?;
         // A rewrap keeps the name of each slot, also of those of other keys than the selected one.
         if matches!(report.definition.task, Task::Rewrap { .. }) {
-            let keysets = self.keyring.file().keysets()?;
+            let keysets = self.keyring.lifecycle().keysets()?;
             let names = report.targets.iter().map(|target| &target.name);
             primaries.extend(names.filter_map(|name| {
                 let primary = keysets.resolve(name).ok()?.primary()?;
@@ -355,7 +355,7 @@ impl Run<'_> {
         stop: &Arc<AtomicBool>,
     ) -> Result<(), Failure> {
         let definition = &self.settings.definition;
-        let change = Some(self.keyring.file().change_number());
+        let change = Some(self.keyring.change_number()?);
         let is_changed = before.is_some_and(|before| before != change);
         if !is_changed || matches!(definition.task, Task::Restore { .. }) {
             return Ok(());

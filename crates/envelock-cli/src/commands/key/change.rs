@@ -128,6 +128,7 @@ fn attempt(
         Ok(NewMaterial { master_key_id, algorithm, origin })
     };
     let before = keyring.lifecycle().keysets()?;
+    keyring.check_offered(&before, changes, options)?;
     let (after, outcome) = before.with_changes::<Error>(changes, options, &mut material)?;
     Ok((before, after, outcome))
 }

@@ -29,7 +29,7 @@ impl Copy {
         let from = context.keyring()?.with_key(&self.key)?;
         let to = context.other_keyring(&self.to)?;
         let target = Target { keys: to.lifecycle(), to: &to, arguments: &self.change };
-        let outcome = from.file().copy_key(&target).map_err(|error| {
+        let outcome = from.file()?.copy_key(&target).map_err(|error| {
             Failure::from(error).of(format!("copy from {} to {}", from.given, to.given))
         })?;
         change::print(context, &outcome, self.change.dry_run)

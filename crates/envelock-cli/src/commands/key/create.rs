@@ -8,6 +8,8 @@ use clap::Args;
 use envelock::KeyVersion;
 use envelock::keyset::{Change, Material};
 use serde_json::json;
+use std::io::ErrorKind;
+use std::path::Path;
 
 /// Arguments of `envelock key create`.
 #[derive(Args)]
@@ -29,10 +31,11 @@ impl Create {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         let key = self.key.as_str();
         let opening = context.opening(&context.keyring_name()?)?;
-        let path = printable(opening.path());
+        let path = opening.path().map(printable).unwrap_or_default();
         if !self.new_keyring {
-            let found = opening.path().metadata();
-            if found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            let found = opening.path().map(Path::metadata);
+            let is_missing = |error: std::io::Error| error.kind() == ErrorKind::NotFound;
+            if found.is_some_and(|found| found.is_err_and(is_missing)) {
                 let what = format!("there is no keyring {path}");
                 let next = format!("`envelock key create {key} --new-keyring` makes one");
                 return Err(Failure::new(Exit::CouldNotRun, what, next));
@@ -42,7 +45,7 @@ impl Create {
             return self.change.make(context, &[change]);
         }
         // Before a person is asked for a passphrase.
-        if opening.path().exists() {
+        if opening.path().is_some_and(Path::exists) {
             let what = format!("{path} exists already");
             let next = format!("`envelock key create {key}` adds a key to it");
             return Err(Failure::usage(what, next));

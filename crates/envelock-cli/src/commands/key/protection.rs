@@ -100,6 +100,7 @@ fn id(text: &str) -> Result<ProtectionId, String> {
 /// Opens the key file of the call, whose protections can be changed.
 fn key_file(context: &Context) -> Result<OpenKeyring, Failure> {
     let keyring = context.keyring()?;
+    keyring.file()?;
     match keyring.imports() {
         true => Ok(keyring),
         false => {
@@ -144,7 +145,7 @@ fn print(
 impl List {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         let keyring = context.keyring()?;
-        let (file, output) = (keyring.file(), context.output());
+        let (file, output) = (keyring.file()?, context.output());
         let freshness = file.outer_freshness();
         let outer = |record: &ProtectionRecord| -> Vec<String> {
             let of = |key: &envelock::file::OuterKey| {
@@ -201,7 +202,7 @@ impl Add {
         if let Some(name) = &self.name {
             protection = protection.named(name);
         }
-        let added = keyring.file().add_protection(&protection).map_err(failed(&keyring))?;
+        let added = keyring.file()?.add_protection(&protection).map_err(failed(&keyring))?;
         print(context, "added", Some(added.id), added.change)
     }
 }
@@ -211,7 +212,7 @@ impl Rewrap {
         let keyring = key_file(context)?;
         check_id(&keyring, self.id)?;
         let protection = protection(context, &self.secret.secret)?;
-        let change = keyring.file().rewrap_protection(self.id, &protection);
+        let change = keyring.file()?.rewrap_protection(self.id, &protection);
         print(context, "replaced", Some(self.id), change.map_err(failed(&keyring))?)
     }
 }
@@ -223,7 +224,7 @@ impl Remove {
         let what =
             format!("Protection {} will be removed. Nobody opens the file by it then", self.id);
         confirm(&what, &self.id.to_string(), self.yes)?;
-        let change = keyring.file().remove_protection(self.id).map_err(failed(&keyring))?;
+        let change = keyring.file()?.remove_protection(self.id).map_err(failed(&keyring))?;
         print(context, "removed", Some(self.id), change)
     }
 }
@@ -236,14 +237,14 @@ impl ReplaceFileKey {
         let what = "Only the given protections will open the file. Processes that have it open must open it again";
         confirm(what, "replace", self.yes)?;
         let new: Vec<&Secret> = new.iter().collect();
-        let change = keyring.file().replace_file_key(&new).map_err(failed(&keyring))?;
+        let change = keyring.file()?.replace_file_key(&new).map_err(failed(&keyring))?;
         print(context, "file key replaced", None, change)
     }
 }
 
 /// Refuses an id that the file does not have.
 fn check_id(keyring: &OpenKeyring, id: ProtectionId) -> Result<(), Failure> {
-    if keyring.file().protections().iter().any(|record| record.id == id) {
+    if keyring.file()?.protections().iter().any(|record| record.id == id) {
         return Ok(());
     }
     let what = format!("keyring {}: there is no protection {id}", keyring.given);
