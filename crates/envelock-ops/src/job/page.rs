@@ -14,7 +14,7 @@ use crate::population::Population;
 use crate::store::MovesBodies;
 use crate::strata::Strata;
 use crate::undo::record_len;
-use crate::work::{Finding, State, Work, Written};
+use crate::work::{Finding, Progress, State, Work, Written};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -63,10 +63,9 @@ impl PageWork {
     /// Moves on what was waiting for the log.
     pub(super) fn intended_is_logged(&mut self) {
         for mut work in std::mem::take(&mut self.intended).into_iter().rev() {
-            work.state = match work.state {
-                State::Intended(intent) => State::Replace(intent),
-                other => other,
-            };
+            if let State::Write(_, progress) = &mut work.state {
+                *progress = Progress::Replace;
+            }
             // Before what is not begun, which a budget may hold back.
             self.todo.push_front(work);
         }
@@ -115,11 +114,12 @@ impl Job {
         }
         if let Some(work) = self.page.todo.front() {
             let begins = matches!(work.state, State::Read) && !self.is_ending();
-            let moved = match &work.state {
-                State::Replace(intent) => self.moved_bytes(work.bytes, Some(intent.written())),
-                _ => 0,
+            let written = match &work.state {
+                State::Write(intent, Progress::Replace) => Some(intent.written()),
+                _ => None,
             };
-            if matches!(work.state, State::Replace(_))
+            let moved = self.moved_bytes(work.bytes, written);
+            if written.is_some()
                 && let Some(step) = self.recheck(now, operation, CHECK_HOLDS)
             {
                 return step;
@@ -244,33 +244,32 @@ impl Job {
         if works && self.witness.is_none() {
             self.witness = Some(work.key.clone());
         }
-        match std::mem::replace(&mut work.state, State::Read) {
-            State::Finished(finding) => self.found(work, finding),
-            State::Intended(intent) if self.state.definition.dry_run => {
+        match &mut work.state {
+            State::Write(intent, Progress::Intended) if self.state.definition.dry_run => {
                 self.page.dry_run_bytes += record_len(&work.key, &intent.stored.header);
                 // It would be replaced, and read back.
                 let written = match self.state.definition.task {
                     Task::Reencrypt { .. } => Written::Body,
                     _ => intent.written(),
                 };
-                let moved_bytes = self.moved_bytes(work.bytes, Some(written));
-                let more = Calls { reads: 1, writes: 1, moved_bytes, ..Calls::default() };
-                self.page.calls = self.page.calls.plus(more);
-                let finding = match work.leave(*intent).1 {
+                let finding = match intent.left.take() {
                     Some(why) => Finding::Partly(why),
                     None => Finding::Outcome(Outcome::Changed),
                 };
+                let moved_bytes = self.moved_bytes(work.bytes, Some(written));
+                let more = Calls { reads: 1, writes: 1, moved_bytes, ..Calls::default() };
+                self.page.calls = self.page.calls.plus(more);
+                work.begin_again();
                 self.found(work, finding);
             }
-            state @ State::Intended(_) => {
-                work.state = state;
-                self.page.intended.push_back(work);
+            State::Write(_, Progress::Intended) => self.page.intended.push_back(work),
+            State::Finished(_) => {
+                if let State::Finished(finding) = std::mem::replace(&mut work.state, State::Read) {
+                    self.found(work, finding);
+                }
             }
             // It was given back before its end.
-            state => {
-                work.state = state;
-                self.page.todo.push_front(work);
-            }
+            _ => self.page.todo.push_front(work),
         }
     }
 
@@ -282,11 +281,7 @@ impl Job {
             self.witness = None;
             return;
         }
-        if let State::Replace(intent) | State::ReadBack(intent, _) =
-            std::mem::replace(&mut work.state, State::Read)
-        {
-            work.leave(*intent);
-        }
+        work.begin_again();
         let outcome = Outcome::Failed(Failure::Panicked(message.into()));
         let finding =
             if work.attempt == 1 { Finding::Again(outcome) } else { Finding::Outcome(outcome) };

@@ -8,7 +8,7 @@ use crate::outcome::Outcome;
 use crate::store::Replaced;
 use crate::store_error::StoreError;
 use crate::undo::{encode, record_len};
-use crate::work::{Finding, Intent, State, Work};
+use crate::work::{Finding, Intent, Progress, State, Work};
 use envelock::{SlotLabel, inspect};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -65,7 +65,9 @@ fn judge<'a>(works: &'a VecDeque<Box<Work>>, operation: &dyn Operation) -> Vec<b
         }
     };
     let mut is_outdated = |work: &'a Work| match &work.state {
-        State::Intended(intent) | State::Replace(intent) => intent.is_outdated(&mut writes),
+        State::Write(intent, Progress::Intended | Progress::Replace) => {
+            intent.is_outdated(&mut writes)
+        }
         _ => false,
     };
     works.iter().map(|work| is_outdated(work)).collect()
@@ -127,11 +129,7 @@ impl Job {
         let outdated = self.page.take_outdated(operation);
         let is_changed = !outdated.is_empty();
         for mut work in outdated {
-            if let State::Intended(intent) | State::Replace(intent) =
-                std::mem::replace(&mut work.state, State::Read)
-            {
-                work.leave(*intent);
-            }
+            work.begin_again();
             self.found(work, Finding::Again(Outcome::Conflict));
         }
         is_changed.then_some(Step::Wait { until: Some(now) })
@@ -147,18 +145,18 @@ impl Job {
                 return Step::Wait { until: Some(until) };
             }
             let first = self.page.intended.front();
-            if let Some((work, State::Intended(intent))) = first.map(|work| (work, &work.state)) {
+            if let Some((work, State::Write(intent, _))) = first.map(|work| (work, &work.state)) {
                 return Step::Probe(Probe::new(work.key.clone(), intent.stored.clone()));
             }
         }
         let len = |work: &Work| match &work.state {
-            State::Intended(intent) => record_len(&work.key, &intent.stored.header),
+            State::Write(intent, _) => record_len(&work.key, &intent.stored.header),
             _ => 0,
         };
         let needed: u64 = self.page.intended.iter().map(|work| len(work)).sum();
         let mut batch = Vec::with_capacity(usize::try_from(needed).unwrap_or(0));
         for work in &mut self.page.intended {
-            if let State::Intended(intent) = &mut work.state {
+            if let State::Write(intent, _) = &mut work.state {
                 let digest = *intent.digest.get_or_insert_with(|| header_digest(&intent.new));
                 encode(&mut batch, &work.key, (&intent.stored.header, digest));
             }
@@ -175,9 +173,7 @@ impl Job {
             Err(error) if error.is_retryable() => return self.store_failed(&error, now),
             Err(error) => {
                 let Some(mut work) = self.page.intended.pop_front() else { return };
-                if let State::Intended(intent) = std::mem::replace(&mut work.state, State::Read) {
-                    work.leave(*intent);
-                }
+                work.begin_again();
                 return self.found(work, Finding::Outcome(Outcome::Failed(error.into())));
             }
         }

@@ -4,7 +4,7 @@ use super::{Finding, State};
 use crate::breaker::BackEnd;
 use crate::operation::{Operation, opens};
 use crate::outcome::{Failure, Outcome};
-use crate::store::{Replaced, StoredHeader};
+use crate::store::Replaced;
 use crate::store_error::StoreError;
 use crate::undo::is_of_message;
 
@@ -51,10 +51,9 @@ pub(super) fn compare(
     new: &[u8],
     is_old: bool,
     written: Result<(), StoreError>,
-    stored: &StoredHeader,
+    found: &[u8],
     operation: &dyn Operation,
 ) -> State {
-    let found = &stored.header;
     match written {
         Err(error) if is_old => return failed(error.into()),
         Ok(()) if is_old => return State::Finished(Finding::Mismatch),

@@ -6,7 +6,7 @@
 mod compare;
 mod state;
 
-pub(crate) use state::{Finding, Intent, State, Written};
+pub(crate) use state::{Finding, Intent, Progress, State, Written};
 
 use crate::breaker::{BackEnd, Sign};
 use crate::calls::{Calls, KEY_CALLS};
@@ -137,28 +137,29 @@ impl Work {
     /// Returns the call that comes next. Decides with `operation` if a header was read, which may call a back end.
     pub fn next<'w>(&'w mut self, operation: &'w dyn Operation) -> Call<'w> {
         // Moved only where it changes: most calls are made as they stand.
-        if matches!(self.state, State::Decide(_) | State::Compare(..)) {
+        if matches!(
+            self.state,
+            State::Decide(_) | State::Write(_, Progress::ReadBack { found: Some(_), .. })
+        ) {
             self.state = match std::mem::replace(&mut self.state, State::Read) {
                 State::Decide(stored) => self.decide(stored, operation),
-                State::Compare(intent, written, stored) => {
-                    let (is_old, is_repair) =
-                        (stored.header == intent.stored.header, intent.is_repair);
+                State::Write(intent, Progress::ReadBack { written, found: Some(found) }) => {
+                    let (is_old, is_repair) = (found == intent.stored.header, intent.is_repair);
                     self.is_whole = !is_repair && is_old;
                     // Before a key is called, which may panic: the next attempt needs the record.
-                    let (new, left) = self.leave(*intent);
-                    if stored.header == new {
+                    let (new, left) = self.leave(intent);
+                    if found == new {
                         written_as(left, is_repair)
                     } else {
-                        compare(&new, is_old, written, &stored, operation)
+                        compare(&new, is_old, written, &found, operation)
                     }
                 }
                 other => other,
             };
         }
         match &mut self.state {
-            State::Read | State::ReadBack(..) => Call::Read(&self.key),
-            State::Replace(intent) => {
-                let Intent { stored, new, body, .. } = &mut **intent;
+            State::Read | State::Write(_, Progress::ReadBack { .. }) => Call::Read(&self.key),
+            State::Write(Intent { stored, new, body, .. }, Progress::Replace) => {
                 let (item, expected) = (&self.key, stored.expected());
                 match body {
                     None => Call::Replace { item, expected, new },
@@ -171,7 +172,7 @@ impl Work {
             State::Settle(stored, _) => {
                 Call::Settle { item: &self.key, expected: stored.expected() }
             }
-            State::Decide(_) | State::Compare(..) | State::Intended(_) | State::Finished(_) => {
+            State::Decide(_) | State::Write(_, Progress::Intended) | State::Finished(_) => {
                 Call::Return
             }
         }
@@ -182,27 +183,25 @@ impl Work {
         self.is_whole = false;
         self.calls.reads += 1;
         self.is_required &= !matches!(read, Ok(Some(_)));
-        let state = std::mem::replace(&mut self.state, State::Read);
-        self.state = match (state, read) {
-            (State::ReadBack(intent, written), Ok(Some(stored))) => {
-                State::Compare(intent, written, stored)
+        let ended = match (&mut self.state, read) {
+            (State::Write(_, Progress::ReadBack { found, .. }), Ok(Some(stored))) => {
+                *found = Some(stored.header);
+                return;
             }
-            (_, Ok(Some(stored))) => State::Decide(stored),
-            (state, read) => {
-                if let State::ReadBack(intent, _) = state {
-                    self.leave(*intent);
-                }
-                match read {
-                    // After a replacement, the next attempt finds out whether it happened.
-                    Err(error) => failed(error.into()),
-                    // A run that was killed has read what has a record.
-                    Ok(_) if self.is_required && self.records.is_empty() => {
-                        State::Finished(Finding::Outcome(Outcome::Absent))
-                    }
-                    Ok(_) => State::Finished(Finding::Outcome(Outcome::Gone)),
-                }
+            (_, Ok(Some(stored))) => {
+                self.state = State::Decide(stored);
+                return;
             }
+            // After a replacement, the next attempt finds out whether it happened.
+            (_, Err(error)) => failed(error.into()),
+            // A run that was killed has read what has a record.
+            _ if self.is_required && self.records.is_empty() => {
+                State::Finished(Finding::Outcome(Outcome::Absent))
+            }
+            _ => State::Finished(Finding::Outcome(Outcome::Gone)),
         };
+        self.begin_again();
+        self.state = ended;
     }
 
     /// Remembers the header that an intent was for. Returns the new one, and why a slot was left.
@@ -217,6 +216,13 @@ impl Work {
         (new, left)
     }
 
+    /// Goes back to the first read, and remembers the header that an intent was for, if there is one.
+    pub(crate) fn begin_again(&mut self) {
+        if let State::Write(intent, _) = std::mem::replace(&mut self.state, State::Read) {
+            self.leave(intent);
+        }
+    }
+
     /// Returns the header that the item had before this job, as far as is known, if it was tried.
     pub(crate) fn before(&self) -> Option<&Vec<u8>> {
         self.before.as_ref().or(self.logged.as_ref().map(|record| &record.old))
@@ -225,18 +231,23 @@ impl Work {
     /// Takes the result of a replacement or of a settlement.
     pub fn was_written(&mut self, replaced: Result<Replaced, StoreError>) {
         self.calls.writes += 1;
-        if let (State::Replace(intent), Ok(Replaced::Done) | Err(_)) = (&self.state, &replaced) {
+        if let State::Write(intent, progress @ Progress::Replace) = &mut self.state {
+            let written = match replaced {
+                Ok(Replaced::Done) => Ok(()),
+                // It may have happened nevertheless.
+                Err(error) => Err(error),
+                Ok(not) => {
+                    let needed = intent.new.len();
+                    self.begin_again();
+                    self.state = not_replaced(not, Outcome::Failed(Failure::NoRoom { needed }));
+                    return;
+                }
+            };
             self.written = Some(intent.written());
+            *progress = Progress::ReadBack { written, found: None };
+            return;
         }
         self.state = match (std::mem::replace(&mut self.state, State::Read), replaced) {
-            (State::Replace(intent), Ok(Replaced::Done)) => State::ReadBack(intent, Ok(())),
-            // It may have happened nevertheless.
-            (State::Replace(intent), Err(error)) => State::ReadBack(intent, Err(error)),
-            (State::Replace(intent), Ok(not)) => {
-                let needed = intent.new.len();
-                self.leave(*intent);
-                not_replaced(not, Outcome::Failed(Failure::NoRoom { needed }))
-            }
             (State::Settle(_, outcome), Ok(settled)) => not_replaced(settled, outcome),
             (_, Err(error)) => failed(error.into()),
             (state, Ok(_)) => state,
@@ -251,7 +262,7 @@ impl Work {
     /// Returns what the end of the work says about the store and about the keys.
     pub(crate) fn signs(&self) -> (Sign, Sign) {
         let outcome = match &self.state {
-            State::Intended(_)
+            State::Write(_, Progress::Intended)
             | State::Finished(Finding::Partly(_) | Finding::Counted(_))
             | State::Finished(Finding::Outcome(Outcome::Changed)) => {
                 return (Sign::Works, Sign::Works);
@@ -287,7 +298,7 @@ impl Work {
                 Ok(None) => {}
                 Ok(Some(old)) => {
                     let intent = Intent { is_repair: true, ..Intent::new(stored, old.to_vec()) };
-                    return State::Replace(Box::new(intent));
+                    return State::Write(intent, Progress::Replace);
                 }
                 Err(failure) => return failed(failure),
             }
@@ -325,13 +336,15 @@ impl Work {
                 }
             }
             Verdict::Change { header, left } if header != stored.header => {
-                State::Intended(Box::new(Intent { left, ..Intent::new(stored, header) }))
+                let intent = Intent { left, ..Intent::new(stored, header) };
+                State::Write(intent, Progress::Intended)
             }
             Verdict::Change { .. } => State::Finished(Finding::Outcome(Outcome::Current)),
             Verdict::Reencrypt { message, associated_data } => {
                 let new = message.header().to_vec();
                 let body = Some(NewBody { stream: Some(message), associated_data });
-                State::Intended(Box::new(Intent { body, ..Intent::new(stored, new) }))
+                let intent = Intent { body, ..Intent::new(stored, new) };
+                State::Write(intent, Progress::Intended)
             }
             Verdict::Counted(facts) => State::Finished(Finding::Counted(facts)),
             Verdict::Excluded(why) => State::Finished(Finding::Outcome(Outcome::Excluded(why))),

@@ -11,13 +11,22 @@ use crate::store_error::StoreError;
 pub(crate) enum State {
     Read,
     Decide(StoredHeader),
-    /// Waits for the log.
-    Intended(Box<Intent>),
-    Replace(Box<Intent>),
-    ReadBack(Box<Intent>, Result<(), StoreError>),
-    Compare(Box<Intent>, Result<(), StoreError>, StoredHeader),
+    Write(Intent, Progress),
     Settle(StoredHeader, Outcome),
     Finished(Finding),
+}
+
+/// How far an intent is.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// Waits for the log.
+    Intended,
+    Replace,
+    /// The store returned `written`, and the item has the header `found`, once that was read.
+    ReadBack {
+        written: Result<(), StoreError>,
+        found: Option<Vec<u8>>,
+    },
 }
 
 /// A header, and the one that is to replace it.
