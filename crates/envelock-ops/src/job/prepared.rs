@@ -2,6 +2,7 @@
 
 use super::page::PageWork;
 use super::{Halt, Job, Probe, Step, start};
+use crate::definition::VersionName;
 use crate::digest::header_digest;
 use crate::operation::Operation;
 use crate::outcome::Outcome;
@@ -9,89 +10,133 @@ use crate::store::Replaced;
 use crate::store_error::StoreError;
 use crate::undo::{encode, record_len};
 use crate::work::{Finding, Intent, Progress, State, Work};
-use envelock::{SlotLabel, inspect};
+use envelock::{Error, SlotLabel, inspect};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long a check of the targets holds for headers that are logged and not replaced.
 pub(super) const CHECK_HOLDS: Duration = Duration::from_secs(1);
 
+/// Items whose new header is not to be written: their places in a page, and why.
+type Unwritable = Vec<(usize, Outcome)>;
+
+/// What the keyring wraps under now, and the versions that it has returned meanwhile, each with whether it is primary.
+type Primaries = (Vec<VersionName>, Vec<(VersionName, bool)>);
+
 impl Intent {
     /// Returns whether the new header has a slot that is neither of the old one nor one that the task `writes` now.
-    fn is_outdated<'a>(&'a self, mut writes: impl FnMut(&SlotLabel<'a>) -> bool) -> bool {
+    fn is_outdated<'a>(
+        &'a self,
+        mut writes: impl FnMut(&SlotLabel<'a>) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
         // A repair puts an old header back.
         if self.is_repair {
-            return false;
+            return Ok(false);
         }
-        let Ok(new) = inspect(&self.new) else { return false };
-        new.slots().any(|slot| {
+        let Ok(new) = inspect(&self.new) else { return Ok(false) };
+        for slot in new.slots() {
+            let judged = writes(&slot.label);
             // Parsing the old header costs more than the rest, and most slots are written now.
-            !writes(&slot.label)
+            if !matches!(judged, Ok(true))
                 && inspect(&self.stored.header)
                     .is_ok_and(|old| !old.slots().any(|other| other == slot))
-        })
-    }
-}
-
-impl PageWork {
-    /// Takes out the work whose new header is under a version that is not written now.
-    fn take_outdated(&mut self, operation: &dyn Operation) -> VecDeque<Box<Work>> {
-        let mut outdated = VecDeque::new();
-        for works in [&mut self.intended, &mut self.todo] {
-            let are_outdated = judge(works, operation);
-            if are_outdated.contains(&true) {
-                let mut judged = are_outdated.into_iter();
-                let all = std::mem::take(works).into_iter();
-                let (found, rest): (VecDeque<_>, _) =
-                    all.partition(|_| judged.next() == Some(true));
-                outdated.extend(found);
-                *works = rest;
+            {
+                return judged.map(|_| true);
             }
         }
-        outdated
+        Ok(false)
     }
 }
 
-/// Returns for each work whether its new header is outdated. A label that the keyring cannot judge is not written.
-fn judge<'a>(works: &'a VecDeque<Box<Work>>, operation: &dyn Operation) -> Vec<bool> {
+/// Finds the work whose new header is under a version that is not written now, or cannot be judged for good.
+///
+/// # Errors
+///
+/// The back end of the keys is away, which says nothing about an item.
+fn unwritable<'a>(
+    works: &'a VecDeque<Box<Work>>,
+    operation: &dyn Operation,
+) -> Result<Unwritable, Error> {
     // Most labels of a page are the one before.
     let mut last = None;
     let mut writes = |label: &SlotLabel<'a>| match last {
-        Some((before, writes)) if before == *label => writes,
+        Some((before, writes)) if before == *label => Ok(writes),
         _ => {
-            let judged = operation.writes(label);
-            last = judged.as_ref().ok().map(|&writes| (*label, writes));
-            judged.unwrap_or(false)
+            let writes = operation.writes(label)?;
+            last = Some((*label, writes));
+            Ok(writes)
         }
     };
-    let mut is_outdated = |work: &'a Work| match &work.state {
-        State::Write(intent, Progress::Intended | Progress::Replace) => {
-            intent.is_outdated(&mut writes)
+    let mut found = Unwritable::new();
+    for (at, work) in works.iter().enumerate() {
+        let State::Write(intent, Progress::Intended | Progress::Replace) = &work.state else {
+            continue;
+        };
+        match intent.is_outdated(&mut writes) {
+            Ok(false) => {}
+            Ok(true) => found.push((at, Outcome::Conflict)),
+            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) => found.push((at, Outcome::Failed(error.into()))),
         }
-        _ => false,
-    };
-    works.iter().map(|work| is_outdated(work)).collect()
+    }
+    Ok(found)
+}
+
+impl PageWork {
+    /// Takes out what was found among the intended and the other work.
+    fn take(&mut self, found: [Unwritable; 2]) -> Vec<(Box<Work>, Outcome)> {
+        let mut taken = Vec::new();
+        for (works, found) in [&mut self.intended, &mut self.todo].into_iter().zip(found) {
+            // From the end on, so that the places of the others stay.
+            for (at, why) in found.into_iter().rev() {
+                taken.extend(works.remove(at).map(|work| (work, why)));
+            }
+        }
+        taken
+    }
+}
+
+fn primaries(operation: &dyn Operation) -> Result<Primaries, Error> {
+    Ok((operation.targets()?, operation.primaries_seen()?))
 }
 
 impl Job {
+    /// Asks the keyring something, or returns when to do so again.
+    fn ask_keys<T>(
+        &mut self,
+        now: Duration,
+        ask: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<Result<T, Duration>, Halt> {
+        if let Err(until) = self.limiter.keys_ready(now) {
+            return Ok(Err(until));
+        }
+        match ask(self) {
+            Err(error) if error.is_retryable() => {
+                self.limiter.keys_failed(&error, now);
+                self.check_outage(now).map_or(Ok(Err(now)), Err)
+            }
+            Err(error) => Err(Halt::Keyring(error)),
+            Ok(answer) => {
+                self.limiter.keys_work();
+                Ok(Ok(answer))
+            }
+        }
+    }
+
     /// Checks what the keyring wraps under, or returns when to do so again.
     pub(super) fn check_targets(
         &mut self,
         operation: &dyn Operation,
         now: Duration,
     ) -> Result<Option<Duration>, Halt> {
-        if let Err(until) = self.limiter.keys_ready(now) {
-            return Ok(Some(until));
+        match self.ask_keys(now, |_| primaries(operation))? {
+            Ok(primaries) => self.take_primaries(primaries, now).map(|()| None),
+            Err(until) => Ok(Some(until)),
         }
-        let primaries = operation.targets().and_then(|to| Ok((to, operation.primaries_seen()?)));
-        let (targets, seen) = match primaries {
-            Err(error) if error.is_retryable() => {
-                self.limiter.keys_failed(&error, now);
-                return self.check_outage(now).map_or(Ok(Some(now)), Err);
-            }
-            primaries => primaries.map_err(Halt::Keyring)?,
-        };
-        self.limiter.keys_work();
+    }
+
+    fn take_primaries(&mut self, primaries: Primaries, now: Duration) -> Result<(), Halt> {
+        let (targets, seen) = primaries;
         if let Some(missing) = start::missing_target(&self.state.definition, &targets) {
             return Err(Halt::Target(missing));
         }
@@ -104,7 +149,7 @@ impl Job {
             }
         }
         self.checked_at = now;
-        Ok(None)
+        Ok(())
     }
 
     /// Checks the targets again if the last check is older than `holds`, and begins the items again whose new header is
@@ -118,19 +163,32 @@ impl Job {
         if now < self.checked_at.saturating_add(holds) {
             return None;
         }
-        match self.check_targets(operation, now) {
-            Ok(None) => {}
-            Ok(until) => return Some(Step::Wait { until }),
+        let ask = |job: &Self| {
+            let (primaries, page) = (primaries(operation)?, &job.page);
+            let intended = unwritable(&page.intended, operation)?;
+            Ok((primaries, [intended, unwritable(&page.todo, operation)?]))
+        };
+        let found = match self.ask_keys(now, ask) {
+            Ok(Ok((primaries, found))) => self.take_primaries(primaries, now).map(|()| found),
+            Ok(Err(until)) => return Some(Step::Wait { until: Some(until) }),
+            Err(halt) => Err(halt),
+        };
+        let found = match found {
+            Ok(found) => found,
             Err(halt) => {
                 self.halt.get_or_insert(halt);
                 return Some(Step::Wait { until: Some(now) });
             }
-        }
-        let outdated = self.page.take_outdated(operation);
-        let is_changed = !outdated.is_empty();
-        for mut work in outdated {
+        };
+        let taken = self.page.take(found);
+        let is_changed = !taken.is_empty();
+        for (mut work, why) in taken {
             work.begin_again();
-            self.found(work, Finding::Again(Outcome::Conflict));
+            let finding = match why {
+                Outcome::Conflict => Finding::Again(why),
+                why => Finding::Outcome(why),
+            };
+            self.found(work, finding);
         }
         is_changed.then_some(Step::Wait { until: Some(now) })
     }

@@ -295,3 +295,57 @@ fn reasons_in_files_and_of_outages_have_the_sources() {
     let End::Halted { why: Halt::Outage { outage, .. }, .. } = end else { panic!("{end:?}") };
     assert_eq!(outage.why, text);
 }
+
+fn away_now() -> Result<(), Error> {
+    Err(Error::Backend(throttled()))
+}
+
+/// Keys whose judgement of what is written fails from call to call.
+struct NotJudged<O>(O, AtomicU32, fn(u32) -> Result<(), Error>);
+
+impl<O: Operation> Operation for NotJudged<O> {
+    forward_operation!(open, targets, unreadable, refusal);
+
+    fn apply(&self, item: &Item<'_>) -> Verdict {
+        self.0.apply(item)
+    }
+    fn writes(&self, label: &envelock::SlotLabel<'_>) -> Result<bool, Error> {
+        (self.2)(self.1.fetch_add(1, Ordering::Relaxed))?;
+        self.0.writes(label)
+    }
+}
+
+fn run_not_judged(judge: fn(u32) -> Result<(), Error>) -> (End, MemoryRecords, Duration) {
+    let (keyring, store) = stale(12);
+    let keys = NotJudged(keys(&keyring), AtomicU32::new(0), judge);
+    let start = Start { limits: limits(Some(300)), ..Start::new(NOW, store.properties()) };
+    let (mut records, mut now) = (MemoryRecords::default(), NOW);
+    let mut job = open(&definition(), Shard::WHOLE, &records, &start, &keys).unwrap();
+    let end = run(&mut job, &store, &keys, &mut records, &mut now);
+    (end, records, now - NOW)
+}
+
+#[test]
+fn label_that_cannot_be_judged_is_no_conflict() {
+    // A short outage is waited for.
+    let (end, _, waited) = run_not_judged(|call| if call < 3 { away_now() } else { Ok(()) });
+    assert_eq!(finished(end).tally.changed, 12);
+    assert_eq!(waited, Duration::from_secs(60));
+    // A long one halts with its cause, although the primaries are still known.
+    let (end, records, _) = run_not_judged(|_| away_now());
+    let End::Halted { why: why @ Halt::Outage { .. }, report } = end else { panic!("{end:?}") };
+    assert_eq!((report.tally.conflict, records.failures.len()), (0, 0));
+    assert!(why.is_retryable());
+    let text = why.to_string();
+    assert!(text.starts_with("the keyring is away for 3") && text.contains("too many"), "{text}");
+    // What is final fails the item, and no other.
+    let (end, records, _) = run_not_judged(|call| match call {
+        0 => Err(Error::NoPrimary),
+        _ => Ok(()),
+    });
+    let tally = finished(end).tally;
+    assert_eq!((tally.changed, tally.failed, tally.conflict), (11, 1, 0));
+    let lines = String::from_utf8(records.failures).unwrap();
+    let line = "\"item\":\"item-000\",\"outcome\":\"failed\",\"retryable\":false";
+    assert!(lines.contains(line), "{lines}");
+}
