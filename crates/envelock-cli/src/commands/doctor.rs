@@ -42,12 +42,12 @@ struct Checks {
 }
 
 impl Checks {
-    /// Makes one check and prints it. What it returns says what was found.
+    /// Makes one check and prints it. What it returns says what was found. Returns whether it passed.
     fn check(
         &mut self,
         name: &str,
         check: impl FnOnce() -> Result<String, Failure>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let began = Instant::now();
         let done = check();
         let took = began.elapsed();
@@ -77,8 +77,18 @@ impl Checks {
                 }
             },
         )?;
-        self.failures.extend(done.err());
-        Ok(())
+        let passed = done.is_ok();
+        self.failures.extend(done.err().map(|failure| failure.of(format!("{name} {subject}"))));
+        Ok(passed)
+    }
+
+    /// Prints that a check was not made, since it needs one that failed.
+    fn skip(&self, name: &str, needs: &str) -> Result<(), Failure> {
+        let subject = &self.subject;
+        self.output.result(
+            || format!("skip   {name:<8} {subject}: it needs {needs}"),
+            || json!({ "check": name, "subject": subject, "ok": null, "needs": needs }),
+        )
     }
 }
 
@@ -131,23 +141,28 @@ impl Doctor {
         let envelope = keyring.envelope();
         let store = match open_source(source, keyring.envelope()) {
             Ok(store) => store,
-            Err(failure) => return checks.check("list", || Err(failure)),
+            Err(failure) => return checks.check("list", || Err(failure)).map(drop),
         };
         let mut items = Vec::new();
-        checks.check("list", || {
+        let is_listed = checks.check("list", || {
             let page = store.list(None, SAMPLE)?;
             items = page.items;
             let more = if page.is_last { "" } else { " and more" };
             Ok(format!("{} items{more}", items.len()))
         })?;
-        checks.check("rewrap", || rewrap_in_memory(&*store, &envelope, &items))?;
+        match is_listed {
+            true => drop(checks.check("rewrap", || rewrap_in_memory(&*store, &envelope, &items))?),
+            false => checks.skip("rewrap", "list")?,
+        }
         let (root, header) = match source {
             SourceLocator::Directory { path, header } => (path, header),
             SourceLocator::List { root, header, .. } => (root, header),
         };
         match self.read_only {
             true => Ok(()),
-            false => checks.check("replace", || replace_scratch(&absolute(root)?, header)),
+            false => {
+                checks.check("replace", || replace_scratch(&absolute(root)?, header)).map(drop)
+            }
         }
     }
 }
@@ -156,12 +171,16 @@ fn check_keyring(checks: &mut Checks, keyring: &OpenKeyring) -> Result<(), Failu
     checks.subject.clone_from(&keyring.given);
     let envelope = keyring.envelope();
     let mut message = Vec::new();
-    checks.check("wrap", || {
+    let is_wrapped = checks.check("wrap", || {
         message = envelope.encrypt(b"envelock doctor", Aad::none())?;
         let under = inspect(&message)?.slots().next().map(|slot| slot.label);
         let under = under.map(|label| format!("under {}:{}", label.name, label.version));
         Ok(under.unwrap_or_else(|| "no slot".into()))
     })?;
+    if !is_wrapped {
+        checks.skip("unwrap", "wrap")?;
+        return keyring.flush();
+    }
     checks.check("unwrap", || match envelope.decrypt(&message, Aad::none())?.as_slice() {
         b"envelock doctor" => Ok("the message opens".into()),
         _ => Err(Failure::new(

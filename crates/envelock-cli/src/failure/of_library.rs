@@ -99,10 +99,13 @@ fn lifecycle(error: &LifecycleError) -> (Exit, String) {
     use LifecycleError as L;
     let (exit, next) = match error {
         L::UnknownKey { .. } | L::UnknownVersion { .. } => (Exit::CouldNotRun, LIST.into()),
-        L::NoKeySelected { .. } => (
-            Exit::Usage,
-            "name the key: `?key=NAME` in the locator; `--key NAME` for the keyring of `-k`".into(),
-        ),
+        L::NoKeySelected { keys } => {
+            let key = keys.first().map_or("NAME", String::as_str);
+            let next = format!(
+                "name one in the locator of the keyring: `?key={key}`; `encrypt` takes `--key {key}`, too"
+            );
+            (Exit::Usage, next)
+        }
         L::Label { fault: LabelFault::Value, .. } => {
             (Exit::Usage, "use at most 256 bytes, and no control characters".into())
         }

@@ -109,3 +109,35 @@ fn sources_of_the_configuration_are_tried_with_their_keyrings() {
     assert_eq!(ran.exit, Some(0), "{}{}", ran.stdout, ran.stderr);
     bench.check(2);
 }
+
+#[test]
+fn check_that_needs_a_failed_one_is_skipped() {
+    let bench = Bench::rotated(2);
+    bench.run_to(0, &["key", "create", "payments"]);
+    let without_times = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split(" (").next().unwrap().into()).collect()
+    };
+    let next = "next: name one in the locator of the keyring: `?key=orders`; `encrypt` takes `--key orders`, too";
+    let ran = bench.run_to(2, &["doctor", "dir:tree", "--read-only"]);
+    let expected = [
+        "FAILS  wrap     file:o.keys: no key is selected of orders, payments".to_string(),
+        format!("       {next}"),
+        "skip   unwrap   file:o.keys: it needs wrap".into(),
+        "ok     list     dir:tree: 2 items".into(),
+        "ok     rewrap   dir:tree: orders:1 open, 1 of them to another version".into(),
+    ];
+    assert_eq!(without_times(&ran.stdout), expected);
+    let what = "1 checks failed: wrap file:o.keys: no key is selected of orders, payments";
+    assert_eq!(ran.stderr, format!("envelock: {what}\n{next}\n"));
+    let ran = bench.run_to(2, &["--json", "doctor"]);
+    let skipped: serde_json::Value =
+        serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+    let expected = r#"{"check":"unwrap","needs":"wrap","ok":null,"subject":"file:o.keys"}"#;
+    assert_eq!(skipped.to_string(), expected);
+    bench.run_to(0, &["-k", "file:o.keys?key=orders", "doctor", "dir:tree"]);
+    // A source that cannot be listed.
+    std::fs::write(bench.path("list"), "absent\n").unwrap();
+    let ran =
+        bench.run_to(3, &["-k", "file:o.keys?key=orders", "doctor", "list:list", "--read-only"]);
+    assert!(ran.stdout.contains("FAILS  rewrap   list:list: absent is listed, and does not exist"));
+}

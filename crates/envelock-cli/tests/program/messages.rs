@@ -127,7 +127,11 @@ fn key_is_chosen_among_several() -> Result {
     let sandbox = with_message()?;
     sandbox.ok("-k file:keys key create invoices")?;
     let errors = sandbox.fails("-k file:keys encrypt plain -o m", 2)?;
-    assert!(errors.contains("no key is selected") && errors.contains("--key NAME"), "{errors}");
+    let next = "name one in the locator of the keyring: `?key=invoices`; `encrypt` takes `--key invoices`, too";
+    let expected = format!(
+        "envelock: keyring file:keys: no key is selected of invoices, orders\nnext: {next}\n"
+    );
+    assert_eq!(errors, expected);
     for arguments in ["-k file:keys encrypt --key invoices", "-k file:keys?key=invoices encrypt"] {
         sandbox.ok(&format!("{arguments} plain -o m --replace"))?;
         assert!(sandbox.ok("inspect m")?.contains("key invoices version 1"));
