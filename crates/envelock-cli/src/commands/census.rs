@@ -1,7 +1,7 @@
 //! `envelock census`: which versions the messages of a source need.
 
 use super::job::console::{Console, grouped, now, stop_flag};
-use super::job::failure_list::{FirstLeft, names_of};
+use super::job::failure_list::FirstLeft;
 use super::job::settings::open_keyring;
 use super::job::stages::parse_shard;
 use crate::context::Context;
@@ -93,7 +93,7 @@ impl Census {
             SourceLocator::List { root, .. } => root,
         };
         let file = first.item.map(|item| root.join(OsStr::from_bytes(item.as_bytes())));
-        let absent = names_of(first.absent, report.tally.absent);
+        let absent = first.absent.text(report.tally.absent);
         self.print(context, &report, file.as_deref(), &absent)
     }
 

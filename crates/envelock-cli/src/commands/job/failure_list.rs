@@ -8,7 +8,7 @@ use envelock_ops::drivers::Records;
 use envelock_ops::{ItemKey, Shard};
 use serde_json::Value;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,10 @@ use std::path::{Path, PathBuf};
 const REASONS: usize = 5;
 
 /// Items that are named in an error.
-pub const NAMES: usize = 3;
+const NAMES: usize = 3;
+
+/// The outcome of an item that a list names and that did not exist.
+const ABSENT: &str = "absent";
 
 /// A line of a list.
 struct Line {
@@ -41,7 +44,7 @@ impl Line {
     }
 
     fn is_absent(&self) -> bool {
-        self.outcome == "absent"
+        self.outcome == ABSENT
     }
 }
 
@@ -91,18 +94,32 @@ pub fn left(directory: &Path) -> Result<Vec<Left>, Failure> {
 /// be read names none.
 pub fn absent(lists: &[PathBuf], items: u64) -> String {
     let lines = lists.iter().filter_map(|list| lines(list).ok()).flatten().map_while(Result::ok);
-    let names = lines.filter(Line::is_absent).filter_map(|line| line.item);
-    names_of(names.take(NAMES).collect(), items)
+    let mut first = FirstNames::default();
+    lines.filter(Line::is_absent).filter_map(|line| line.item).for_each(|item| first.add(item));
+    first.text(items)
 }
 
-/// Returns the names of the first of so many items, such as "a, b and 3 more".
-pub fn names_of(first: Vec<ItemKey>, items: u64) -> String {
-    let names: Vec<String> = first.iter().take(NAMES).map(ToString::to_string).collect();
-    let more = items.saturating_sub(names.len() as u64);
-    match (names.is_empty(), more) {
-        (true, _) => grouped(items),
-        (_, 0) => names.join(", "),
-        _ => format!("{} and {} more", names.join(", "), grouped(more)),
+/// The first of some items in their order, whichever order they come in.
+#[derive(Debug, Default)]
+pub struct FirstNames(BTreeSet<ItemKey>);
+
+impl FirstNames {
+    pub fn add(&mut self, item: ItemKey) {
+        self.0.insert(item);
+        if self.0.len() > NAMES {
+            self.0.pop_last();
+        }
+    }
+
+    /// Names so many items, such as "a, b and 3 more".
+    pub fn text(&self, items: u64) -> String {
+        let names: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        let more = items.saturating_sub(names.len() as u64);
+        match (names.is_empty(), more) {
+            (true, _) => grouped(items),
+            (_, 0) => names.join(", "),
+            _ => format!("{} and {} more", names.join(", "), grouped(more)),
+        }
     }
 }
 
@@ -112,7 +129,7 @@ pub struct FirstLeft {
     /// The first one.
     pub item: Option<ItemKey>,
     /// The first that a list names and that do not exist.
-    pub absent: Vec<ItemKey>,
+    pub absent: FirstNames,
 }
 
 impl Records for FirstLeft {
@@ -122,13 +139,9 @@ impl Records for FirstLeft {
 
     fn save(&mut self, _: u64, failures: &[u8], _: &[u8]) -> io::Result<()> {
         for line in failures.lines().map_while(Result::ok).map(Line::new) {
-            if line.is_absent() && self.absent.len() < NAMES {
-                self.absent.extend(line.item);
-            } else if self.item.is_none() && !line.is_absent() {
-                self.item = line.item;
-            }
-            if self.item.is_some() && self.absent.len() == NAMES {
-                break;
+            match line.item {
+                Some(item) if line.outcome == ABSENT => self.absent.add(item),
+                item => self.item = self.item.take().or(item),
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use super::advice::Advice;
 use super::console::{grouped, now};
-use super::failure_list::{NAMES, names_of};
+use super::failure_list::FirstNames;
 use super::task::Keys;
 use crate::failure::{Exit, Failure, of_ops::of_halt};
 use crate::open_keyring::OpenKeyring;
@@ -128,7 +128,7 @@ impl Survey {
         let missing = store.missing.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Survey {
             versions: versions.into_inner().unwrap_or_else(PoisonError::into_inner),
-            absent: (absent > 0).then(|| names_of(missing, absent)),
+            absent: (absent > 0).then(|| missing.text(absent)),
             header_bytes,
             advice: scan.advice,
             report,
@@ -295,7 +295,7 @@ struct WithLengths<S> {
     store: ReadOnly<S>,
     bytes: Mutex<BTreeMap<ItemKey, u64>>,
     /// The first items that did not exist.
-    missing: Mutex<Vec<ItemKey>>,
+    missing: Mutex<FirstNames>,
 }
 
 impl<S: Store> Store for WithLengths<S> {
@@ -316,9 +316,7 @@ impl<S: Store> Store for WithLengths<S> {
         let stored = self.store.read(item)?;
         if stored.is_none() {
             let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-            if missing.len() < NAMES {
-                missing.push(item.clone());
-            }
+            missing.add(item.clone());
         }
         Ok(stored)
     }
