@@ -1,8 +1,10 @@
 //! The exit code and the next step for each error of jobs.
 
 use super::{Exit, Failure, chain};
+use crate::output::shell_word;
 use envelock_ops::drivers::{ControlFileError, WorkDirectoryError};
 use envelock_ops::{Halt, MergeError, ShardError, StartError, StoreError};
+use std::path::Path;
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
@@ -76,7 +78,20 @@ impl From<WorkDirectoryError> for Failure {
 
 impl From<ControlFileError> for Failure {
     fn from(error: ControlFileError) -> Self {
-        let next = "correct it by `envelock job set DIRECTORY KEY=VALUE`, or remove the file";
+        let next = match &error {
+            ControlFileError::Io { source, .. } => {
+                return Failure { what: chain(&error), ..Failure::from_io(source) };
+            }
+            ControlFileError::Content { path, .. } => {
+                let directory = path.parent().unwrap_or(Path::new("."));
+                format!(
+                    "`rm {}` removes it with its limits and its pause; then `envelock job set {} KEY=VALUE` sets limits again",
+                    shell_word(path),
+                    shell_word(directory)
+                )
+            }
+            _ => "remove the file, then set the limits again".into(),
+        };
         Failure::new(Exit::CouldNotRun, chain(&error), next)
     }
 }
@@ -97,13 +112,10 @@ impl From<StoreError> for Failure {
 impl From<MergeError> for Failure {
     fn from(error: MergeError) -> Self {
         let (exit, next) = match error {
-            MergeError::Missing(_) => {
-                (Exit::ItemsLeft, "`envelock job resume DIRECTORY --shard I/N`")
+            MergeError::Missing(_) => (Exit::ItemsLeft, "run the shard, then merge again"),
+            MergeError::Counts { .. } => {
+                (Exit::NotVerified, "take the report as the job wrote it, from a backup")
             }
-            MergeError::Counts { .. } => (
-                Exit::NotVerified,
-                "take the report that the job wrote, or `envelock job resume` the job",
-            ),
             _ => (
                 Exit::Usage,
                 "name the reports of one job, divided in one way: `0-of-2.report.json`",

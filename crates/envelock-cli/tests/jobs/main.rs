@@ -7,6 +7,7 @@ mod census;
 mod doctor;
 mod ends;
 mod interruptions;
+mod next_steps;
 mod others;
 mod plans;
 mod records;

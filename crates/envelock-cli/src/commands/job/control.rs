@@ -80,9 +80,7 @@ pub fn change(
     let lock = File::options().write(true).create(true).truncate(false).open(&lock_path);
     let lock = lock.and_then(|file| file.lock().map(|()| file));
     let _lock = lock.map_err(|error| Failure::io(printable(&lock_path), &error))?;
-    let controls = Controls::read(&path).map_err(Failure::from);
-    let mut controls =
-        controls.map_err(|failure| failure.naming("DIRECTORY", shell_word(directory)))?;
+    let mut controls = Controls::read(&path)?;
     change(&mut controls)?;
     controls.write(&path)?;
     Ok(controls)

@@ -8,6 +8,7 @@ pub mod failure_list;
 mod left;
 mod limits;
 mod listing;
+mod merge;
 pub mod money;
 mod parts;
 mod plan;
@@ -48,7 +49,7 @@ pub enum Job {
     /// Put the old headers back.
     Undo(again::UndoJob),
     /// Add up the reports of the shards of a job.
-    Merge(status::MergeReports),
+    Merge(merge::MergeReports),
 }
 
 impl Job {

@@ -4,7 +4,7 @@ use super::listing::shards;
 use super::settings::Settings;
 use crate::failure::{Exit, Failure};
 use crate::open_source::absolute;
-use crate::output::printable;
+use crate::output::{printable, shell_word};
 use envelock_ops::{Checkpoint, Shard};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -64,8 +64,11 @@ pub fn unfinished(directory: &Path) -> Result<Shard, Failure> {
             Ok(known.last().map_or(Shard::WHOLE, |(shard, _)| *shard))
         }
         (begun, absent) => {
-            let what = format!("shards {} are not finished", list(&[begun, absent].concat()));
-            Err(Failure::usage(what, "name one: `--shard I/N`"))
+            let open = [begun, absent].concat();
+            let what = format!("shards {} are not finished", list(&open));
+            let first = open.first().map_or_else(String::new, ToString::to_string);
+            let next = format!("`envelock job resume {} --shard {first}`", shell_word(directory));
+            Err(Failure::usage(what, next))
         }
     }
 }
@@ -79,7 +82,10 @@ pub fn checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
     let subject = printable(path);
     let bytes = std::fs::read(path).map_err(|error| Failure::io(&subject, &error))?;
     Checkpoint::read(&bytes).map_err(|error| {
-        let next = "move the file away and start again: what is done is found as current";
+        let (file, directory) = (shell_word(path), path.parent().map_or_else(String::new, shell_word));
+        let next = format!(
+            "`mv {file} {file}.damaged`, then `envelock job resume {directory}`: what is done is found as current"
+        );
         Failure::new(Exit::NotVerified, format!("{subject}: {error}"), next)
     })
 }

@@ -77,7 +77,7 @@ impl Run<'_> {
             return Err(Failure::new(Exit::Refused, what, self.resume()));
         }
         let path = self.directory.join(CONTROL);
-        let first = Controls::read(&path).map_err(|error| self.named(error.into()))?;
+        let first = Controls::read(&path)?;
         let mut wanted = first.clone();
         self.change(&mut wanted)?;
         limits::check_spend(&wanted, self.settings.definition.prices)?;

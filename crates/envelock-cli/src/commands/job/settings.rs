@@ -10,10 +10,12 @@ use crate::small_file;
 use envelock_ops::Definition;
 use envelock_ops::drivers::replace;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 const FORMAT: &str = "envelock job settings";
+const VERSION: u32 = 1;
 const FILE: &str = "job.json";
 
 /// Most bytes of the file. A sample of a canary has 20 for each item.
@@ -50,7 +52,7 @@ impl Settings {
     pub fn new(source: String, keyring: String, definition: Definition) -> Self {
         Settings {
             format: FORMAT.into(),
-            version: 1,
+            version: VERSION,
             source,
             keyring,
             add: None,
@@ -102,15 +104,30 @@ impl Settings {
     fn parse(path: &Path, file: File) -> Result<Self, Failure> {
         let bytes = small_file::read(file, MAX_LEN)
             .map_err(|error| Failure::io(printable(path), &error))?;
-        let wrong = |why: String| {
-            let next = "it was written by another version of this program";
-            Failure::new(Exit::NotVerified, format!("{}: {why}", printable(path)), next)
+        let subject = printable(path);
+        let of_version = |value: &Value| {
+            let is_of = value.get("format").is_some_and(|format| format == FORMAT);
+            value.get("version").filter(|_| is_of).and_then(Value::as_u64)
         };
-        let settings: Settings =
-            serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-        match settings.format == FORMAT && settings.version == 1 {
-            true => Ok(settings),
-            false => Err(wrong(format!("{} version {}", settings.format, settings.version))),
+        let error = match serde_json::from_slice::<Settings>(&bytes) {
+            Ok(settings) if settings.format == FORMAT && settings.version == VERSION => {
+                return Ok(settings);
+            }
+            Ok(_) => format!("it is no {FORMAT}"),
+            Err(error) => error.to_string(),
+        };
+        match serde_json::from_slice(&bytes).ok().as_ref().and_then(of_version) {
+            Some(version) if version != u64::from(VERSION) => {
+                let what =
+                    format!("{subject} is of version {version}, and this program reads {VERSION}");
+                let next = "use the envelock that started the job: `envelock --version`";
+                Err(Failure::new(Exit::NotVerified, what, next))
+            }
+            _ => {
+                let next = "take the file from a backup, or start the job again in another directory by \
+                            `envelock job start SOURCE -d NEW`: what is done is found as current";
+                Err(Failure::new(Exit::NotVerified, format!("{subject} is damaged: {error}"), next))
+            }
         }
     }
 

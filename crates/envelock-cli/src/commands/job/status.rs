@@ -3,7 +3,6 @@
 use super::console::{grouped, now, readable};
 use super::control::running;
 use super::failure_list;
-use super::left::{Finished, notes};
 use super::limits::describe;
 use super::listing::shards;
 use super::parts::checkpoint;
@@ -14,9 +13,8 @@ use crate::failure::{Exit, Failure};
 use crate::output::{printable, shell_word};
 use clap::Args;
 use envelock_ops::drivers::Controls;
-use envelock_ops::{Checkpoint, MergeError, Report, Shard, Task, merge};
+use envelock_ops::{Checkpoint, Report, Shard, Tally};
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,10 +35,12 @@ impl JobStatus {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         let settings = Settings::of_anyone(&self.directory)?;
         let running = running(&self.directory)?;
-        let controls = Controls::read(self.directory.join(CONTROL)).map_err(|error| {
-            Failure::from(error).naming("DIRECTORY", shell_word(&self.directory))
-        })?;
-        for (shard, path) in shards(&self.directory, ".checkpoint")? {
+        let controls = Controls::read(self.directory.join(CONTROL))?;
+        let known = shards(&self.directory, ".checkpoint")?;
+        if known.is_empty() {
+            return self.not_begun(context, &settings, !running.is_empty());
+        }
+        for (shard, path) in known {
             let checkpoint = checkpoint(&path)?;
             let is_running = running.contains(&shard);
             let left = failure_list::reasons(&path.with_extension("failures.jsonl"));
@@ -62,6 +62,34 @@ impl JobStatus {
                     })
                 },
             )?;
+        }
+        Ok(())
+    }
+
+    /// Says that no part of the job has begun, and what begins it.
+    fn not_begun(
+        &self,
+        context: &Context,
+        settings: &Settings,
+        is_running: bool,
+    ) -> Result<(), Failure> {
+        let output = context.output();
+        let state = if is_running { "begins" } else { "not begun" };
+        output.result(
+            || match is_running {
+                true => "the job begins now: it has no checkpoint so far".into(),
+                false => "the job has not begun: it has no checkpoint".into(),
+            },
+            || {
+                json!({
+                    "shard": null, "job": settings.definition.id(), "state": state,
+                    "running": is_running, "tally": Tally::default(),
+                })
+            },
+        )?;
+        if !is_running {
+            let next = format!("`envelock job resume {}`", shell_word(&self.directory));
+            output.progress(|| format!("next: {next}"), || json!({ "next": next }));
         }
         Ok(())
     }
@@ -113,105 +141,6 @@ fn text(
         );
     }
     text
-}
-
-/// Arguments of `job merge`.
-#[derive(Args, Debug)]
-pub struct MergeReports {
-    /// Reports of the shards of one job, or directories that have them.
-    #[arg(required = true, value_name = "REPORT")]
-    reports: Vec<PathBuf>,
-}
-
-impl MergeReports {
-    /// Adds up the reports of all shards.
-    ///
-    /// # Errors
-    ///
-    /// A shard is missing or not complete, or items are left.
-    pub fn run(&self, context: &Context) -> Result<(), Failure> {
-        let mut paths = Vec::new();
-        for path in &self.reports {
-            match path.is_dir() {
-                true => paths.extend(shards(path, ".report.json")?.into_iter().map(|(_, it)| it)),
-                false => paths.push(path.clone()),
-            }
-        }
-        let reports = paths.iter().map(|path| read_report(path)).collect::<Result<Vec<_>, _>>()?;
-        let merged = merge(&reports).map_err(|error| {
-            let mut failure = Failure::from(error.clone());
-            if let (MergeError::Missing(index), Some(report), [directory]) =
-                (error, reports.first(), self.reports.as_slice())
-                && directory.is_dir()
-                && let Some(index) = index.first()
-            {
-                let (word, count) = (shell_word(directory), report.shard.count());
-                failure.next = format!("`envelock job resume {word} --shard {index}/{count}`");
-            }
-            failure
-        })?;
-        let task = reports.first().map(|report| report.definition.task.clone());
-        context.output().result(
-            || {
-                let mut text = format!("job {} in {} shards", merged.job, merged.shards);
-                if let Some(task) = &task {
-                    text += &format!("\n{}", tally_line(task, merged.tally));
-                }
-                text += &notes(merged.targets_changed, merged.undo_lost);
-                if !merged.census.uses.is_empty() || !merged.census.unopenable.is_empty() {
-                    text += &format!("\n{}", crate::commands::census::table(&merged.census));
-                }
-                text
-            },
-            || {
-                json!({
-                    "job": merged.job,
-                    "shards": merged.shards,
-                    "tally": merged.tally,
-                    "census": merged.census,
-                    "population": merged.population,
-                    "targets_changed": merged.targets_changed,
-                    "undo_lost": merged.undo_lost,
-                })
-            },
-        )?;
-        let Some(task) = &task else { return Ok(()) };
-        let list = |(path, report): (&PathBuf, &Report)| {
-            failure_list::path(path.parent().unwrap_or(Path::new("")), report.shard)
-        };
-        let lists: Vec<PathBuf> = paths.iter().zip(&reports).map(list).collect();
-        Finished {
-            task,
-            tally: merged.tally,
-            targets_changed: merged.targets_changed,
-            is_whole: !matches!(task, Task::Census { .. }),
-            list: String::new(),
-            absent: failure_list::absent(&lists, merged.tally.absent),
-            disabled: None,
-            new_job: "`envelock job start SOURCE -d NEW`".into(),
-            retry: match self.reports.as_slice() {
-                [directory] if directory.is_dir() => {
-                    format!("`envelock job retry {}`", shell_word(directory))
-                }
-                paths => {
-                    let directories = paths.iter().filter_map(|path| match path.is_dir() {
-                        true => Some(path.as_path()),
-                        false => path.parent(),
-                    });
-                    let words: BTreeSet<String> = directories.map(word_of_directory).collect();
-                    let retry =
-                        |word: &String| format!("`envelock job retry {word} --other-directories`");
-                    words.iter().map(retry).collect::<Vec<_>>().join(", then ")
-                }
-            },
-        }
-        .result()
-    }
-}
-
-fn word_of_directory(path: &Path) -> String {
-    // That of a bare file name is empty.
-    shell_word(if path.as_os_str().is_empty() { Path::new(".") } else { path })
 }
 
 pub fn read_report(path: &Path) -> Result<Report, Failure> {
