@@ -40,8 +40,8 @@ pub enum ServiceError {
     /// an operator repairs it.
     #[error(transparent)]
     Broken(Cause),
-    /// The service cannot do that.
-    #[error("the service cannot do that")]
+    /// The service does not re-encrypt on its side.
+    #[error("the service does not re-encrypt: rewrap without `trusting_backend`")]
     Unsupported,
 }
 

@@ -1,6 +1,6 @@
 //! A service that answers wrongly: an exact error or a second call, and never a message that does not open.
 
-use envelock::{Aad, AsyncEnvelope, Error, RewrapOptions, inspect};
+use envelock::{Aad, AsyncEnvelope, Error, RewrapOptions, SlotOutcome, inspect};
 use envelock_remote::scripted::{Fault, Method, ScriptedService};
 use envelock_remote::{CallOptions, RemoteKeyring};
 use std::time::Duration;
@@ -171,7 +171,7 @@ async fn foreign_id_loads_the_metadata_once() {
     assert_eq!((service.calls(Method::Describe), service.calls(Method::Decrypt)), (1, 0));
 }
 
-/// Only under this option does the data key stay at the service, and reports say that nobody has proven the slot.
+/// Only under this option does the data key stay at the service, and the report says that nobody has proven the slot.
 #[tokio::test(start_paused = true)]
 async fn rewrap_at_the_service_needs_the_option_that_trusts_it() {
     let (service, envelope) = envelope();
@@ -180,14 +180,33 @@ async fn rewrap_at_the_service_needs_the_option_that_trusts_it() {
     envelope.keyring().forget_metadata();
     service.take_calls();
     let rewrap = envelope.rewrap(&message, RewrapOptions::new()).await.unwrap();
-    assert!(rewrap.is_changed());
+    assert!(matches!(rewrap.report().slots(), [SlotOutcome::Rewrapped]));
+    assert!(!rewrap.report().relied_on_backend());
     assert_eq!((service.calls(Method::Reencrypt), service.calls(Method::Encrypt)), (0, 1));
     service.take_calls();
     let trusting = RewrapOptions::new().trusting_backend();
     let rewrap = envelope.rewrap(&message, trusting).await.unwrap();
-    assert!(rewrap.is_changed());
+    assert!(matches!(rewrap.report().slots(), [SlotOutcome::Trusted]));
+    assert!(rewrap.is_changed() && rewrap.report().relied_on_backend());
     let calls = [Method::Reencrypt, Method::Encrypt, Method::Decrypt].map(|m| service.calls(m));
     assert_eq!(calls, [1, 0, 0]);
     let body = &message[inspect(&message).unwrap().len()..];
     assert!(opens(&envelope, &[rewrap.header(), body].concat()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_that_cannot_re_encrypt_says_so() {
+    let (service, envelope) = envelope();
+    let message = envelope.encrypt(b"four boxes", Aad::none()).await.unwrap();
+    service.rotate("orders");
+    envelope.keyring().forget_metadata();
+    service.always(Method::Reencrypt, Fault::Unsupported);
+    let trusting = RewrapOptions::new().trusting_backend();
+    let error = envelope.rewrap(&message, trusting).await.unwrap_err();
+    let expected = "keyring is unavailable: the service does not re-encrypt: rewrap without `trusting_backend`";
+    assert_eq!(error.to_string(), expected);
+    assert!(is_final_backend_error(&error));
+    // Nothing is unwrapped instead of what was asked for.
+    assert_eq!(service.calls(Method::Decrypt), 1, "the proof of the message");
+    assert!(envelope.rewrap(&message, RewrapOptions::new()).await.unwrap().is_changed());
 }

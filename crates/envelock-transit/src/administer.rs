@@ -49,8 +49,7 @@ impl Administer for Transit {
                 let now = self.describe_key(key).await?;
                 self.operate(key, &now, version, operation).await
             }
-            // `check` refuses them.
-            _ => Err(ServiceError::Unsupported),
+            _ => Err(ServiceError::broken("the change was not checked")),
         }
     }
 }

@@ -242,7 +242,9 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
             return Ok(());
         }
         progress.new.keep(index, new);
-        progress.decide(index, SlotOutcome::Rewrapped);
+        let trusts = self.options.trust_backend;
+        let outcome = if trusts { SlotOutcome::Trusted } else { SlotOutcome::Rewrapped };
+        progress.decide(index, outcome);
         if let Some(twin) = twin {
             progress.decide(twin, SlotOutcome::Superseded);
         }
@@ -354,7 +356,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
     fn write(&self, progress: &SlotProgress<'_>, header: &mut NewHeader) -> Result<(), Error> {
         let slots = || {
             self.slots().filter_map(|(index, slot)| match progress.outcome(index) {
-                SlotOutcome::Rewrapped => progress.new.of(index),
+                outcome if outcome.is_replaced() => progress.new.of(index),
                 outcome => outcome.stays().then_some(slot),
             })
         };

@@ -11,8 +11,11 @@ use core::fmt;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SlotOutcome {
-    /// Replaced in its position by a new slot under the primary version.
+    /// Replaced in its position by a new slot under the primary version, which opens.
     Rewrapped,
+    /// Replaced in its position by a new slot that the backend made under
+    /// [`trusting_backend`](super::RewrapOptions::trusting_backend). Nobody has proven that it opens.
+    Trusted,
     /// Removed: the header already has the slot that would replace it.
     Merged,
     /// Removed unopened, because a new slot has its name, version and master key id. It was damaged or has
@@ -35,15 +38,19 @@ pub enum SlotOutcome {
 }
 
 impl SlotOutcome {
-    /// Returns whether the slot was unwrapped to the data key.
+    /// Returns whether the slot was unwrapped to the data key, here or by a trusted backend.
     pub(super) fn has_opened(&self) -> bool {
-        matches!(self, SlotOutcome::Rewrapped | SlotOutcome::Merged | SlotOutcome::Current)
+        self.is_replaced() || matches!(self, SlotOutcome::Merged | SlotOutcome::Current)
+    }
+
+    /// Returns whether the new header has a new slot in its place.
+    pub(super) fn is_replaced(&self) -> bool {
+        matches!(self, SlotOutcome::Rewrapped | SlotOutcome::Trusted)
     }
 
     /// Returns whether the new header has the slot unchanged.
     pub(super) fn stays(&self) -> bool {
-        use SlotOutcome::{Merged, Rewrapped, Superseded};
-        !matches!(self, Rewrapped | Merged | Superseded)
+        !self.is_replaced() && !matches!(self, SlotOutcome::Merged | SlotOutcome::Superseded)
     }
 
     /// Returns whether the slot belongs to another keyring.
@@ -115,6 +122,12 @@ impl RewrapReport {
     /// result relies on labels.
     pub fn is_complete(&self) -> bool {
         !self.slots().iter().any(|outcome| !outcome.is_not_mine() && outcome.failure().is_some())
+    }
+
+    /// Returns whether the new header has a slot that nobody has proven
+    /// ([`SlotOutcome::Trusted`]). A later read detects if it does not open.
+    pub fn relied_on_backend(&self) -> bool {
+        self.slots().iter().any(|outcome| matches!(outcome, SlotOutcome::Trusted))
     }
 
     /// Returns whether a slot counts as under the primary version by its label alone. Anyone who can

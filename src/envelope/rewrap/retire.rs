@@ -19,14 +19,19 @@ impl<K: Keyring> RewrapJob<'_, K> {
             let key = || slot.label.name.as_str().into();
             let outcome = progress.outcome(index);
             let remaining: Option<KeyVersion> = match outcome {
-                SlotOutcome::Rewrapped => progress.new.of(index).map(|new| new.label.version),
+                outcome if outcome.is_replaced() => {
+                    progress.new.of(index).map(|new| new.label.version)
+                }
                 outcome => outcome.stays().then_some(slot.label.version),
             };
             if remaining != Some(version) {
                 continue;
             }
             match outcome {
-                SlotOutcome::Rewrapped | SlotOutcome::Current | SlotOutcome::Labelled => {
+                SlotOutcome::Rewrapped
+                | SlotOutcome::Trusted
+                | SlotOutcome::Current
+                | SlotOutcome::Labelled => {
                     return Err(Error::OldVersionStillOpens { key: key(), version });
                 }
                 // It is unknown whether the slot opens, as for a name of another keyring (below).

@@ -382,6 +382,14 @@ fn trusted_backend_gets_no_call_for_current_slots() {
         let (outcome, made) = scene.rewrap(&header, trusting);
         assert_eq!(reported(&scene, before, &outcome), after);
         assert_eq!(made, calls, "{before}");
+        // SPEC R-PROOF: the report says that nobody has proven the new slot.
+        if let Ok(rewrap) = outcome {
+            let report = rewrap.report();
+            let outcomes = report.slots().iter();
+            let trusted = outcomes.filter(|outcome| matches!(outcome, SlotOutcome::Trusted));
+            assert_eq!(trusted.count(), calls.len(), "{report:?}");
+            assert_eq!(report.relied_on_backend(), !calls.is_empty(), "{report:?}");
+        }
     }
 }
 

@@ -235,6 +235,7 @@ fn change_name(change: FileChange) -> &'static str {
 fn slots(report: &RewrapReport) -> Vec<String> {
     let name = |slot: &SlotOutcome| match slot {
         SlotOutcome::Rewrapped => "rewrapped".into(),
+        SlotOutcome::Trusted => "rewrapped by the service, and not proven".into(),
         SlotOutcome::Merged => "merged".into(),
         SlotOutcome::Superseded => "superseded".into(),
         SlotOutcome::Current => "current".into(),

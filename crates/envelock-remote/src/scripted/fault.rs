@@ -39,6 +39,8 @@ pub enum Fault {
     Denied,
     /// An answer that makes no sense.
     Garbage,
+    /// The service has no such method.
+    Unsupported,
     /// The service refuses the version.
     Refused(Refusal),
     /// No answer ever comes.
@@ -78,6 +80,7 @@ impl Fault {
             }
             Fault::Denied => ServiceError::denied("403 permission denied"),
             Fault::Garbage => ServiceError::broken("answer is not JSON at byte 0"),
+            Fault::Unsupported => ServiceError::Unsupported,
             Fault::Refused(refusal) => ServiceError::Refused(refusal),
             _ => return None,
         })

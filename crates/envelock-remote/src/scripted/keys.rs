@@ -103,7 +103,8 @@ impl Keys {
         let aad = if fault == Some(Fault::NoContext) { &[] } else { item.context };
         let payload = Payload { msg: &plaintext, aad };
         let failed = |_| ServiceError::broken("the service cannot encrypt that");
-        let nonce_of = Nonce::try_from(nonce.as_slice()).map_err(|_| ServiceError::Unsupported)?;
+        let nonce_of = Nonce::try_from(nonce.as_slice())
+            .map_err(|_| ServiceError::broken("the nonce has another length"))?;
         let mut blob = [nonce, cipher.encrypt(&nonce_of, payload).map_err(failed)?].concat();
         match fault {
             Some(Fault::Truncated) => drop(blob.pop()),
