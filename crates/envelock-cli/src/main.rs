@@ -20,7 +20,7 @@
 //   version_name, table   `orders:3`; tables for people
 //   secrets, terminal, confirmation   passphrases, PINs and keys; questions to a person
 //   small_file, new_file, closed   files that arguments name, and descriptors that are closed
-//   output, failure/    results and progress; errors with their exit code and next step
+//   output, failure/, usage   results and progress; errors with their exit code and next step
 
 mod closed;
 mod commands;
@@ -42,12 +42,13 @@ mod small_file;
 mod source_locator;
 mod table;
 mod terminal;
+mod usage;
 mod version_name;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 use context::{Context, Global};
-use failure::{Exit, Failure};
+use failure::Exit;
 use output::Output;
 use std::process::ExitCode;
 
@@ -87,15 +88,5 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
     }
     // The arguments were not parsed, so `--json` is looked for by itself.
     let json = std::env::args_os().skip(1).take_while(|it| it != "--").any(|it| it == "--json");
-    let text = error.to_string();
-    let text = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            format!("a subcommand is missing\n\n{text}")
-        }
-        _ => text,
-    };
-    let what = text.strip_prefix("error: ").unwrap_or(&text);
-    let what = what.split("\n\nFor more information").next().unwrap_or(what).trim_end();
-    let next = "`envelock --help` lists the commands, `envelock COMMAND --help` explains one";
-    Output::new(json).failure(&Failure::usage(what, next), "")
+    Output::new(json).failure(&usage::failure(error), "")
 }

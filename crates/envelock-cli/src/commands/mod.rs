@@ -73,11 +73,11 @@ impl Command {
 
 /// Tells how to begin.
 pub fn no_command() -> Failure {
-    let what = "no command is given\n\
+    let next = "begin with one of these; `envelock --help` lists the commands\n\
         \n  make a key file and a master key   envelock -k file:orders.keys key create orders --new-keyring\
         \n  encrypt a file                     envelock -k file:orders.keys encrypt letter.txt -o letter.envelock\
         \n  print it again                     envelock -k file:orders.keys decrypt letter.envelock\
         \n  a new version for new messages     envelock -k file:orders.keys key rotate orders\
         \n  move a message to the new version  envelock -k file:orders.keys rewrap letter.envelock\n";
-    Failure::usage(what, "`envelock --help` lists the commands")
+    Failure::usage("no command is given", next)
 }

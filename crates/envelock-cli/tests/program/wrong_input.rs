@@ -187,3 +187,56 @@ fn key_file_is_not_touched_by_wrong_input() -> Result {
     assert_eq!(sandbox.read("keys")?, before);
     Ok(())
 }
+
+/// Arguments, and the whole of the error as text.
+const WHOLE: &[(&str, &str)] = &[
+    (
+        "job",
+        "a subcommand is missing after `envelock job`
+next: name one of plan, start, resume, status, set, pause, stop, retry, undo, merge; `envelock job --help` explains them",
+    ),
+    (
+        "job set",
+        "the following required arguments were not provided: <DIRECTORY>, <KEY=VALUE>...
+next: `envelock job set --help` explains it",
+    ),
+    (
+        "key lsit",
+        "unrecognized subcommand 'lsit'
+next: a similar subcommand exists: 'list'; `envelock key --help` explains it",
+    ),
+    (
+        "job start a --frob",
+        "unexpected argument '--frob' found
+next: to pass '--frob' as a value, use '-- --frob'; `envelock job start --help` explains it",
+    ),
+    (
+        "-k key status --format xml",
+        "invalid value 'xml' for '--format <FORMAT>' [possible values: table, csv, json]
+next: `envelock status --help` explains it",
+    ),
+    (
+        "key list -k",
+        "a value is required for '--keyring <KEYRING>' but none was supplied
+next: `envelock key list --help` explains it",
+    ),
+];
+
+#[test]
+fn arguments_that_are_not_parsed_are_one_sentence() -> Result {
+    let sandbox = Sandbox::empty()?;
+    for (arguments, expected) in WHOLE {
+        assert_eq!(sandbox.fails(arguments, 2)?, format!("envelock: {expected}\n"));
+        let output = sandbox.run(&format!("--json {arguments}"))?;
+        let value: Value = serde_json::from_slice(&output.stderr)?;
+        let error = format!(
+            "{}\nnext: {}",
+            value["error"].as_str().unwrap_or(""),
+            value["next"].as_str().unwrap_or("")
+        );
+        assert_eq!(error, *expected);
+    }
+    let value: Value = serde_json::from_slice(&sandbox.run("--json")?.stderr)?;
+    assert_eq!(value["error"], "no command is given");
+    Ok(())
+}
