@@ -17,7 +17,7 @@
 //   opened_keyring   what commands do with it
 //   open_source      the store of a source that was opened by its locator
 //   config           `envelock.toml`
-//   version_name, table   `orders:3`; tables for people
+//   version_name, new_name, table   `orders:3`; names that are given; tables for people
 //   secrets, terminal, confirmation   passphrases, PINs and keys; questions to a person
 //   small_file, new_file, closed   files that arguments name, and descriptors that are closed
 //   output, failure/, usage   results and progress; errors with their exit code and next step
@@ -31,6 +31,7 @@ mod failure;
 mod keyring_locator;
 mod locator;
 mod new_file;
+mod new_name;
 mod open_keyring;
 mod open_source;
 mod opened_keyring;

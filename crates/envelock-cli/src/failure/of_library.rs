@@ -1,6 +1,7 @@
 //! The exit code and the next step for each error of the library.
 
 use super::{Exit, MAKE_ROOM};
+use crate::new_name::RULE;
 use envelock::Error;
 use envelock::file::{
     FileError, FileKind, KeyFileError, KeyFileFault, MessageFileError, ProtectionsFault,
@@ -113,9 +114,7 @@ fn lifecycle(error: &LifecycleError) -> (Exit, String) {
             Exit::Usage,
             "remove a label first: `envelock key label KEY:VERSION --remove NAME`".into(),
         ),
-        L::KeyName(_) | L::Label { .. } => {
-            (Exit::Usage, "use letters, digits and ._:/@+=-, at most 64 of them".into())
-        }
+        L::KeyName(_) | L::Label { .. } => (Exit::Usage, RULE.into()),
         L::NameTaken { .. } => (Exit::CouldNotRun, format!("choose another name; {LIST}")),
         L::VersionState { key, version, state, operation } => {
             (Exit::Refused, in_state(&format!("{key}:{version}"), key, *state, *operation))
@@ -273,7 +272,7 @@ fn protections(fault: ProtectionsFault) -> (Exit, String) {
             "`envelock key protection replace-file-key SECRET`: the file key of now was in the clear"
         }
         ProtectionsFault::Name => {
-            return (Exit::Usage, "use letters, digits and ._:/@+=-, at most 64 of them".into());
+            return (Exit::Usage, RULE.into());
         }
         ProtectionsFault::Last => "add another one first: `envelock key protection add SECRET`",
         ProtectionsFault::Unknown { .. } => "`envelock key protection list` shows the ids",

@@ -65,7 +65,7 @@ const CASES: &[(&str, i32, &str)] = &[
     ("-k file:keys key promote orders:4294967296", 2, "is no version"),
     ("-k file:keys key promote :1", 2, "names no version"),
     ("-k file:keys key promote orders:9", 1, "key orders has no version 9"),
-    ("-k file:keys key create -", 2, "key name is not [A-Za-z0-9]"),
+    ("-k file:keys key create -", 2, "\"-\" is no name of a key: character 1 is '-'"),
     ("-k file:keys key create a --unprotected", 2, "--new-keyring"),
     ("-k file:keys key alias orders orders", 1, "the name orders is taken"),
     ("-k file:keys key alias a", 2, "<KEY>"),
@@ -75,7 +75,7 @@ const CASES: &[(&str, i32, &str)] = &[
     ("-k file:keys key hold orders:9 --reason a", 1, "key orders has no version 9"),
     ("-k file:keys key label orders:1", 2, "<NAME=VALUE>"),
     ("-k file:keys key label orders:1 a", 2, "is not NAME=VALUE"),
-    ("-k file:keys key label orders:1 =a", 2, "label \"\" cannot be set"),
+    ("-k file:keys key label orders:1 =a", 2, "\"\" is no name of a label: it is empty"),
     ("-k file:keys key destroy orders:1 --after 6 --yes", 6, "is the primary"),
     ("-k file:keys key destroy orders:1 --due --cancel", 2, "cannot be used with"),
     ("-k file:keys key destroy orders:1 --evidence 12", 2, "64 hexadecimal digits"),
@@ -239,4 +239,33 @@ fn arguments_that_are_not_parsed_are_one_sentence() -> Result {
     let value: Value = serde_json::from_slice(&sandbox.run("--json")?.stderr)?;
     assert_eq!(value["error"], "no command is given");
     Ok(())
+}
+
+#[test]
+fn new_name_that_is_wrong_is_given_with_the_rule() -> Result {
+    let sandbox = Sandbox::new()?;
+    let rule =
+        "begin with a letter or a digit, and go on with letters, digits and ._:/@+=-, 64 in all";
+    let long = "a".repeat(65);
+    let of_long = format!("key create {long}");
+    let cases = [
+        ("key create or?ders", "\"or?ders\" is no name of a key: character 3 is '?'".to_string()),
+        ("key create öre --new-keyring", "\"öre\" is no name of a key: character 1 is 'ö'".into()),
+        (of_long.as_str(), format!("\"{long}\" is no name of a key: it has 65 bytes")),
+        (
+            "key import a! --new-key --from-file no",
+            "\"a!\" is no name of a key: character 2 is '!'".into(),
+        ),
+        ("key alias a! orders", "\"a!\" is no name of an alias: character 2 is '!'".into()),
+        ("key label orders:1 a!=b", "\"a!\" is no name of a label: character 2 is '!'".into()),
+        (
+            "key protection add passphrase --name a!",
+            "\"a!\" is no name of a protection: character 2 is '!'".into(),
+        ),
+    ];
+    for (arguments, what) in cases {
+        let errors = sandbox.fails(&format!("-k file:keys {arguments}"), 2)?;
+        assert_eq!(errors, format!("envelock: {what}\nnext: {rule}\n"));
+    }
+    sandbox.ok(&format!("-k file:keys key create {}", "a".repeat(64))).map(drop)
 }

@@ -3,6 +3,7 @@
 use super::change::ChangeArguments;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::new_name;
 use crate::output::printable;
 use clap::Args;
 use envelock::KeyVersion;
@@ -30,6 +31,7 @@ pub struct Create {
 impl Create {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         let key = self.key.as_str();
+        new_name::check("a key", key)?;
         let opening = context.opening(&context.keyring_name()?)?;
         let path = opening.path().map(printable).unwrap_or_default();
         if !self.new_keyring {

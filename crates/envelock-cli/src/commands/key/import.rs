@@ -4,6 +4,7 @@ use super::change::ChangeArguments;
 use super::material::{Encoding, MaterialSource};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::new_name;
 use clap::Args;
 use envelock::KeyVersion;
 use envelock::keyset::{Change, Material};
@@ -30,6 +31,9 @@ pub struct Import {
 
 impl Import {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        if self.new_key {
+            new_name::check("a key", &self.key)?;
+        }
         let version = self.version.map(|number| {
             KeyVersion::new(number)
                 .ok_or_else(|| Failure::usage("there is no version 0", "`--version 1`, or none"))

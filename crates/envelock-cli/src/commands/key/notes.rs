@@ -3,6 +3,7 @@
 use super::change::ChangeArguments;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::new_name;
 use crate::version_name::{VersionName, key_or_version};
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -62,6 +63,7 @@ pub struct Label {
 impl Label {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         let VersionName { key, version } = &self.version;
+        self.set.iter().try_for_each(|(name, _)| new_name::check("a label", name))?;
         let label = |name, value| Change::SetLabel { key, version: *version, name, value };
         let set = self.set.iter().map(|(name, value)| label(name, Some(value.as_str())));
         let removed = self.remove.iter().map(|name| label(name, None));
@@ -108,6 +110,7 @@ impl Alias {
             change.confirm(&keyring, &changes, None, (&what, alias), self.yes)?;
             return change.make_in(context, &keyring, &changes, None);
         };
+        new_name::check("an alias", alias)?;
         self.change.make(context, &[Change::SetAlias { alias, key }])
     }
 }

@@ -3,6 +3,7 @@
 use crate::confirmation::confirm;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::new_name;
 use crate::open_keyring::OpenKeyring;
 use crate::table::Table;
 use clap::{Args, Subcommand};
@@ -197,6 +198,9 @@ fn kind(record: &ProtectionRecord) -> &'static str {
 
 impl Add {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        if let Some(name) = &self.name {
+            new_name::check("a protection", name)?;
+        }
         let keyring = key_file(context)?;
         let mut protection = protection(context, &self.secret.secret)?;
         if let Some(name) = &self.name {
