@@ -118,6 +118,16 @@ fn second_signal_ends_it_at_once_and_a_resume_loses_nothing() {
 }
 
 #[test]
+fn lifted_limits_are_told() {
+    let bench = Bench::rotated(40);
+    let child = slow(&bench);
+    let lift = ["job", "set", "job", "items-per-second=none", "concurrency=8"];
+    assert_eq!(bench.run_to(0, &lift).stdout, "no limits\n");
+    let end = ran(child.wait_with_output().unwrap());
+    assert_eq!((end.exit, end.stderr.as_str()), (Some(0), "limits: no limits\n"));
+}
+
+#[test]
 fn second_process_pauses_changes_and_stops_the_first() {
     let bench = Bench::rotated(40);
     let child = slow(&bench);

@@ -109,3 +109,29 @@ fn policy_comes_from_the_configuration() -> Result {
     sandbox.fails("-k main status --fail-on overdue", 5)?;
     Ok(())
 }
+
+#[test]
+fn scheduled_destruction_has_its_date() -> Result {
+    let sandbox = sandbox()?;
+    sandbox.ok("-k file:keys key disable old:1")?;
+    sandbox.ok("-k file:keys key destroy old:1 --after 7 --yes")?;
+    let shown = sandbox.ok("-k file:keys key show old")?;
+    let (_, date) = shown.split_once("destroy at:").ok_or("no date")?;
+    let date = date.lines().next().unwrap_or_default().trim();
+    for policy in ["every-90-days", "on-compromise"] {
+        let status = format!("-k file:keys status --policy {policy}");
+        let row = &sandbox.json(&status)?[1];
+        let found = (&row["key"], &row["version"], &row["due"], &row["reason"], &row["compliant"]);
+        let reason = json!("scheduled destruction");
+        assert_eq!(found, (&json!("old"), &json!(1), &json!(date), &reason, &json!(true)));
+        let csv = sandbox.ok(&format!("{status} --format csv"))?;
+        let end = format!(",100,{date},scheduled destruction,true");
+        assert!(csv.lines().any(|line| line.trim_end().ends_with(&end)), "{csv}");
+        let table = sandbox.ok(&status)?;
+        assert!(
+            table.lines().any(|line| line.contains(date) && line.contains("scheduled destruction")),
+            "{table}"
+        );
+    }
+    Ok(())
+}

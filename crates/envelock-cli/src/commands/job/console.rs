@@ -1,6 +1,6 @@
 //! What a person or a scheduler sees of a job that runs, and how they stop it.
 
-use super::limits::describe;
+use super::limits;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::secrets::remove_secrets;
@@ -211,7 +211,7 @@ impl Control for Console {
     fn limits(&mut self) -> Option<Limits> {
         let file = self.file.as_mut()?;
         let changed = file.changed()?;
-        let (settings, is_paused) = (describe(file.controls()), file.controls().paused);
+        let (limits, is_paused) = (limits::text(file.controls()), file.controls().paused);
         // Those at the beginning, and the next window, are no news.
         let is_new = self.limits.map_or(is_paused, |before| {
             let window = |it: Limits| Limits { closed_until: 0, closes_at: None, ..it };
@@ -220,7 +220,7 @@ impl Control for Console {
         if is_new {
             let text = match is_paused {
                 true => "paused: `envelock job resume` goes on".into(),
-                false => format!("limits: {}", settings.join(" ")),
+                false => format!("limits: {limits}"),
             };
             self.say(
                 &text,

@@ -107,9 +107,7 @@ impl SetJob {
             limits::apply(controls, &self.settings, now())?;
             limits::check_spend(controls, prices)
         })?;
-        let limits = limits::describe(&controls);
-        let text = if limits.is_empty() { "no limits".into() } else { limits.join(" ") };
-        say(context, &text, &controls, !running(&self.directory)?.is_empty())
+        say(context, &limits::text(&controls), &controls, !running(&self.directory)?.is_empty())
     }
 }
 

@@ -89,6 +89,12 @@ fn number<N: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<Op
     }
 }
 
+/// Returns the limits that differ from those by default, as text.
+pub fn text(controls: &Controls) -> String {
+    let settings = describe(controls);
+    if settings.is_empty() { "no limits".into() } else { settings.join(" ") }
+}
+
 /// Returns the limits that differ from those by default, as settings.
 pub fn describe(controls: &Controls) -> Vec<String> {
     let (limits, default) = (controls.limits, Controls::default().limits);

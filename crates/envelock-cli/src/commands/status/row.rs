@@ -30,7 +30,7 @@ pub struct Row {
     last_rotation: Option<Timestamp>,
     /// Days since then, or since it was added.
     age_days: u64,
-    /// When the policy's next action on it is or was due.
+    /// When its scheduled destruction, or the policy's next action on it, is or was due.
     due: Option<Timestamp>,
     /// The action and its reason.
     reason: String,
@@ -68,7 +68,13 @@ impl Row {
             reasons.push("it is compromised and not disabled".into());
         }
         let is_compliant = reasons.is_empty();
-        if let Some(next) = next.filter(|_| is_compliant) {
+        let destroyed_at = match record.state {
+            VersionState::DestroyScheduled => record.destroy_at,
+            _ => None,
+        };
+        if destroyed_at.is_some() && is_compliant {
+            reasons.push("scheduled destruction".into());
+        } else if let Some(next) = next.filter(|_| is_compliant) {
             reasons.push(next.action.to_string());
         }
         let last_rotation = record.last_promoted;
@@ -79,7 +85,7 @@ impl Row {
             created: record.created,
             last_rotation,
             age_days: now.since(last_rotation.unwrap_or(record.created)).as_secs() / DAY_SECONDS,
-            due: due.map(|due| due.at).min().or(next.map(|next| next.at)),
+            due: due.map(|due| due.at).min().or(destroyed_at).or(next.map(|next| next.at)),
             reason: reasons.join("; "),
             is_compliant,
         }
