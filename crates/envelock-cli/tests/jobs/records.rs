@@ -330,3 +330,19 @@ fn options_and_reports_that_cannot_be_right_are_refused_before_the_first_item() 
     std::fs::write(&path, report.to_string()).unwrap();
     refused(7, &["job", "merge", "b"], "of shard 0/2 do not add up");
 }
+
+#[test]
+fn reasons_with_paths_are_one_group() {
+    let bench = Bench::rotated(7);
+    // A message of several names is not replaced, by any of them.
+    for (number, path) in bench.plaintexts.keys().enumerate() {
+        std::fs::hard_link(path, bench.path(&format!("tree/other-{number}"))).unwrap();
+    }
+    bench.run_to(3, &["job", "start", "dir:tree", "-d", "job", "--canary", "none"]);
+    let status = bench.run_to(0, &["job", "status", "job"]);
+    let reasons = status.stdout.lines().filter(|line| line.starts_with("left "));
+    let expected = "left 14: store failed: it has 2 hard links";
+    assert_eq!(reasons.collect::<Vec<_>>(), [expected], "{}", status.stdout);
+    let failures = std::fs::read_to_string(bench.path("job/0-of-1.failures.jsonl")).unwrap();
+    assert_eq!(failures.matches("/tree/").count(), 14, "the list has the paths");
+}

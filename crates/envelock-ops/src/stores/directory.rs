@@ -95,9 +95,7 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
         let bytes = item.as_bytes();
         let is_name = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
         if !bytes.split(|&byte| byte == b'/').all(is_name) || !self.is_item(bytes) {
-            return Err(StoreError::broken(format!(
-                "{item} is not the path of a message below the root"
-            )));
+            return Err(StoreError::broken("it is not the path of a message below the root"));
         }
         Ok(self.root.join(OsStr::from_bytes(bytes)))
     }

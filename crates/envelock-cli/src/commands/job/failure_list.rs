@@ -152,8 +152,7 @@ impl Records for FirstLeft {
 pub fn reasons(list: &Path) -> Vec<(String, u64)> {
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     for line in lines(list).into_iter().flatten().map_while(Result::ok) {
-        let item = line.item.map_or_else(String::new, |item| item.to_string());
-        let items = reasons.entry(without_path(&line.why, &item)).or_default();
+        let items = reasons.entry(without_paths(&line.why)).or_default();
         *items = items.saturating_add(1);
     }
     let mut reasons: Vec<_> = reasons.into_iter().collect();
@@ -162,29 +161,43 @@ pub fn reasons(list: &Path) -> Vec<(String, u64)> {
     reasons
 }
 
-/// Returns a reason without the quoted path of its item, by which all reasons would differ.
-fn without_path(why: &str, item: &str) -> String {
-    let path = (!item.is_empty()).then(|| why.find(item)).flatten().and_then(|at| {
-        let (before, after) = why.split_at_checked(at)?;
-        let end = after.get(item.len()..)?.find('"')?;
-        Some((before.get(..before.rfind('"')?)?.trim_end(), after.get(item.len() + end + 1..)?))
-    });
-    path.map_or_else(|| why.into(), |(before, after)| format!("{before}{after}"))
+/// Returns a reason with "it" for each quoted path, of the item or of a temporary file beside it: the reasons of all items
+/// would differ by them.
+fn without_paths(why: &str) -> String {
+    let (mut text, mut rest) = (String::new(), why);
+    while let Some((before, path)) = rest.split_once("\"/") {
+        let mut is_escaped = false;
+        let end = path.find(|c| {
+            let ends = c == '"' && !is_escaped;
+            is_escaped = c == '\\' && !is_escaped;
+            ends
+        });
+        let Some(after) = end.and_then(|end| path.get(end.saturating_add(1)..)) else { break };
+        text += before;
+        text += "it";
+        rest = after;
+    }
+    text + rest
 }
 
 #[cfg(test)]
 mod tests {
-    use super::without_path;
+    use super::without_paths;
 
     #[test]
-    fn reasons_are_equal_whatever_their_item_is() {
-        let why = "cannot open \"/data/00/1147\": Read-only file system (os error 30)";
-        let rest = "cannot open: Read-only file system (os error 30)";
-        assert_eq!(without_path(why, "00/1147"), rest);
-        let temporary = "cannot write \"/data/00/.1147.tmp\": No space left on device";
-        assert_eq!(without_path(temporary, "00/1147"), temporary);
-        for (why, item) in [("", ""), ("a", "a"), ("\"a", "a"), ("a\"", "a"), ("no path", "x")] {
-            assert_eq!(without_path(why, item), why);
+    fn reasons_are_equal_whatever_their_paths_are() {
+        for (why, expected) in [
+            (
+                r#"cannot open "/data/00/1147": Read-only file system"#,
+                "cannot open it: Read-only file system",
+            ),
+            (r#"cannot write "/data/00/.1147.tmp-3f": no room"#, "cannot write it: no room"),
+            (r#""/data/a \" b\\" has 2 names, as "/data/c" does"#, "it has 2 names, as it does"),
+            (r#"no slot of "orders""#, r#"no slot of "orders""#),
+            (r#"cut off at "/data/\""#, r#"cut off at "/data/\""#),
+            ("", ""),
+        ] {
+            assert_eq!(without_paths(why), expected);
         }
     }
 }
