@@ -26,6 +26,7 @@ mod definition;
 mod digest;
 pub mod drivers;
 mod error_text;
+mod header_bytes;
 mod item;
 mod job;
 mod latency;

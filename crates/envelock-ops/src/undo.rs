@@ -1,6 +1,7 @@
 //! The undo log, which is also the journal of intents (FORMAT 2): each old header, durable before it is replaced.
 
 use crate::digest::{header_digest, sha256};
+use crate::header_bytes::{is_of_message, same_core};
 use crate::item::{ItemKey, MAX_ITEM_KEY_LEN};
 use std::collections::BTreeMap;
 
@@ -198,16 +199,4 @@ impl UndoIndex {
     pub(crate) fn is_old(&self, item: &ItemKey, header: &[u8]) -> bool {
         self.records(item).first().is_some_and(|record| record.old == header)
     }
-}
-
-/// Returns whether both begin with the same immutable core (SPEC 1): magic, format, suite, data key id.
-pub(crate) fn same_core(a: &[u8], b: &[u8]) -> bool {
-    const CORE_LEN: usize = 22;
-    a.get(..CORE_LEN).is_some_and(|core| b.get(..CORE_LEN) == Some(core))
-}
-
-/// Returns whether a header that may be torn is one of the message of `whole`: it has the same immutable core, or
-/// ends within it.
-pub(crate) fn is_of_message(torn: &[u8], whole: &[u8]) -> bool {
-    same_core(torn, whole) || whole.starts_with(torn)
 }

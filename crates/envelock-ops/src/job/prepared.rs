@@ -4,13 +4,14 @@ use super::page::PageWork;
 use super::{Halt, Job, Probe, Step, start};
 use crate::definition::VersionName;
 use crate::digest::header_digest;
+use crate::header_bytes::same_labels;
 use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::store::Replaced;
 use crate::store_error::StoreError;
 use crate::undo::{encode, record_len};
-use crate::work::{Finding, Intent, Progress, State, Work};
-use envelock::{Error, SlotLabel, inspect};
+use crate::work::{Finding, Progress, State, Work};
+use envelock::{Error, inspect};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -23,60 +24,41 @@ type Unwritable = Vec<(usize, Outcome)>;
 /// What the keyring wraps under now, and the versions that it has returned meanwhile, each with whether it is primary.
 type Primaries = (Vec<VersionName>, Vec<(VersionName, bool)>);
 
-impl Intent {
-    /// Returns whether the new header has a slot that is neither of the old one nor one that the task `writes` now.
-    fn is_outdated<'a>(
-        &'a self,
-        mut writes: impl FnMut(&SlotLabel<'a>) -> Result<bool, Error>,
-    ) -> Result<bool, Error> {
-        // A repair puts an old header back.
-        if self.is_repair {
-            return Ok(false);
-        }
-        let Ok(new) = inspect(&self.new) else { return Ok(false) };
-        for slot in new.slots() {
-            let judged = writes(&slot.label);
-            // Parsing the old header costs more than the rest, and most slots are written now.
-            if !matches!(judged, Ok(true))
-                && inspect(&self.stored.header)
-                    .is_ok_and(|old| !old.slots().any(|other| other == slot))
-            {
-                return judged.map(|_| true);
-            }
-        }
-        Ok(false)
-    }
-}
-
 /// Finds the work whose new header is under a version that is not written now, or cannot be judged for good.
 ///
 /// # Errors
 ///
 /// The back end of the keys is away, which says nothing about an item.
-fn unwritable<'a>(
-    works: &'a VecDeque<Box<Work>>,
-    operation: &dyn Operation,
-) -> Result<Unwritable, Error> {
-    // Most labels of a page are the one before.
-    let mut last = None;
-    let mut writes = |label: &SlotLabel<'a>| match last {
-        Some((before, writes)) if before == *label => Ok(writes),
-        _ => {
-            let writes = operation.writes(label)?;
-            last = Some((*label, writes));
-            Ok(writes)
-        }
-    };
+fn unwritable(works: &VecDeque<Box<Work>>, operation: &dyn Operation) -> Result<Unwritable, Error> {
+    // Most headers of a page have the labels of the one before.
+    let mut last_written: Option<&[u8]> = None;
     let mut found = Unwritable::new();
     for (at, work) in works.iter().enumerate() {
         let State::Write(intent, Progress::Intended | Progress::Replace) = &work.state else {
             continue;
         };
-        match intent.is_outdated(&mut writes) {
-            Ok(false) => {}
-            Ok(true) => found.push((at, Outcome::Conflict)),
-            Err(error) if error.is_retryable() => return Err(error),
-            Err(error) => found.push((at, Outcome::Failed(error.into()))),
+        // A repair puts an old header back.
+        if intent.is_repair || last_written.is_some_and(|last| same_labels(last, &intent.new)) {
+            continue;
+        }
+        let Ok(new) = inspect(&intent.new) else { continue };
+        let is_added = |slot: &_| {
+            inspect(&intent.stored.header).is_ok_and(|old| !old.slots().any(|other| other == *slot))
+        };
+        let mut are_written = true;
+        let refused = new.slots().find_map(|slot| match operation.writes(&slot.label) {
+            Ok(true) => None,
+            judged => {
+                are_written = false;
+                is_added(&slot).then_some(judged)
+            }
+        });
+        match refused {
+            None if are_written => last_written = Some(&intent.new),
+            None => {}
+            Some(Ok(_)) => found.push((at, Outcome::Conflict)),
+            Some(Err(error)) if error.is_retryable() => return Err(error),
+            Some(Err(error)) => found.push((at, Outcome::Failed(error.into()))),
         }
     }
     Ok(found)

@@ -2,6 +2,7 @@
 
 use super::scan::Scan;
 use crate::breaker::Outage;
+use crate::header_bytes::SLOTS_OFFSET;
 use crate::item::ItemKey;
 use crate::report::Report;
 use crate::stage::StageReport;
@@ -10,9 +11,6 @@ use crate::store_error::StoreError;
 use crate::work::Work;
 use envelock::inspect;
 use std::time::Duration;
-
-/// Where the first slot of a header begins (SPEC 1).
-const SLOTS_OFFSET: usize = 25;
 
 /// What a driver does next, and which method of the [`Job`](crate::Job) takes the result.
 #[derive(Debug)]

@@ -2,11 +2,11 @@
 
 use super::{Finding, State};
 use crate::breaker::BackEnd;
+use crate::header_bytes::is_of_message;
 use crate::operation::{Operation, opens};
 use crate::outcome::{Failure, Outcome};
 use crate::store::Replaced;
 use crate::store_error::StoreError;
-use crate::undo::is_of_message;
 
 /// Returns how an item ends that was not replaced; with `otherwise` if it is neither gone nor another one.
 pub(super) fn not_replaced(replaced: Replaced, otherwise: Outcome) -> State {

@@ -12,13 +12,14 @@ use crate::breaker::{BackEnd, Sign};
 use crate::calls::{Calls, KEY_CALLS};
 use crate::digest::header_digest;
 use crate::error_text::with_sources;
+use crate::header_bytes::is_of_message;
 use crate::item::ItemKey;
 use crate::operation::{Item, Operation, Verdict, opens};
 use crate::outcome::{Failure, Outcome};
 use crate::rewrite::{NewBody, Rewrite};
 use crate::store::{Expected, Replaced, Store, StoredHeader};
 use crate::store_error::StoreError;
-use crate::undo::{Record, is_of_message};
+use crate::undo::Record;
 use compare::{compare, failed, not_replaced, witness, written_as};
 use std::time::Duration;
 
