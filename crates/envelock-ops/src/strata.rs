@@ -1,6 +1,7 @@
 //! Strata: items that are alike by their headers, since failures gather among items of one writer, version or tenant.
 
 use crate::digest::fraction;
+use crate::header_bytes::same_labels;
 use crate::item::ItemKey;
 use crate::stage::Stage;
 use envelock::inspect;
@@ -66,21 +67,14 @@ impl<'a> StratumRef<'a> {
     pub(crate) fn of(key: &'a ItemKey, header: &'a [u8], bytes: Option<u64>) -> Option<Self> {
         let header = inspect(header).ok()?;
         let label = header.slots().next()?.label;
-        let slash = key.as_bytes().iter().position(|&byte| byte == b'/').unwrap_or(0);
-        let prefix = key.as_bytes().get(..slash.min(MAX_PREFIX_LEN)).unwrap_or_default();
-        // 12 bits fit in 4 KiB, and each class has 6 more.
-        let class = |bytes: u64| {
-            let bits = u64::BITS - bytes.saturating_sub(1).leading_zeros();
-            u8::try_from(bits.saturating_sub(12).div_ceil(6).min(5)).unwrap_or(5)
-        };
         Some(StratumRef {
             name: label.name.as_str(),
             version: label.version.number(),
             suite: header.suite().id(),
             // At most 16.
             slots: u8::try_from(header.slots().len()).unwrap_or(u8::MAX),
-            size: bytes.map(class),
-            prefix: ItemKey::text_of(prefix),
+            size: bytes.map(size_class),
+            prefix: ItemKey::text_of(prefix(key)),
         })
     }
 
@@ -90,6 +84,19 @@ impl<'a> StratumRef<'a> {
         let (version, suite, slots, size) = (*version, *suite, *slots, *size);
         Stratum { name, version, suite, slots, size, prefix }
     }
+}
+
+/// Returns the key of an item up to its first slash, 64 bytes at most.
+fn prefix(key: &ItemKey) -> &[u8] {
+    let slash = key.as_bytes().iter().position(|&byte| byte == b'/').unwrap_or(0);
+    key.as_bytes().get(..slash.min(MAX_PREFIX_LEN)).unwrap_or_default()
+}
+
+/// Returns the class of the size of a message.
+fn size_class(bytes: u64) -> u8 {
+    // 12 bits fit in 4 KiB, and each class has 6 more.
+    let bits = u64::BITS - bytes.saturating_sub(1).leading_zeros();
+    u8::try_from(bits.saturating_sub(12).div_ceil(6).min(5)).unwrap_or(5)
 }
 
 impl fmt::Display for Stratum {
@@ -140,33 +147,29 @@ impl Strata {
         sample
     }
 
-    pub(crate) fn count(
-        &mut self,
-        stratum: &StratumRef<'_>,
-        is_failure: bool,
-        lowest: Option<u64>,
-    ) {
-        let (items, failures) = (1, u64::from(is_failure));
-        self.add(stratum, items, failures, lowest.as_slice());
-    }
-
     pub(crate) fn merge(&mut self, other: &Strata) {
         for StratumCount { stratum, items, failures, lowest } in &other.0 {
-            self.add(&stratum.as_ref(), *items, *failures, lowest);
+            if let Some(at) = self.find(&stratum.as_ref()) {
+                self.add(at, *items, *failures, lowest);
+            }
         }
     }
 
-    fn add(&mut self, stratum: &StratumRef<'_>, items: u64, failures: u64, lowest: &[u64]) {
-        let at = match self.0.binary_search_by(|count| count.stratum.as_ref().cmp(stratum)) {
-            Ok(at) => at,
+    /// Returns the position of a stratum, which is added if there are not too many; `None` if there are.
+    fn find(&mut self, stratum: &StratumRef<'_>) -> Option<usize> {
+        match self.0.binary_search_by(|count| count.stratum.as_ref().cmp(stratum)) {
+            Ok(at) => Some(at),
             Err(at) if self.0.len() < MAX_STRATA => {
                 let stratum = stratum.to_stratum();
                 let count = StratumCount { stratum, items: 0, failures: 0, lowest: Vec::new() };
                 self.0.insert(at, count);
-                at
+                Some(at)
             }
-            Err(_) => return,
-        };
+            Err(_) => None,
+        }
+    }
+
+    fn add(&mut self, at: usize, items: u64, failures: u64, lowest: &[u64]) {
         let Some(count) = self.0.get_mut(at) else { return };
         count.items += items;
         count.failures += failures;
@@ -180,6 +183,58 @@ impl Strata {
     }
 }
 
+/// Counts items one by one.
+#[derive(Debug, Default)]
+pub(crate) struct StrataCounter {
+    strata: Strata,
+    /// The item that was the first of its stratum, and its position: most items are like the one before.
+    last: Option<(usize, Item)>,
+}
+
+/// What the stratum of an item is made of.
+#[derive(Debug)]
+struct Item {
+    key: ItemKey,
+    header: Vec<u8>,
+    size: Option<u8>,
+}
+
+impl StrataCounter {
+    /// Counts an item, unless its header is none. `lowest` is its hash in a dry run.
+    pub(crate) fn count(
+        &mut self,
+        (key, header, bytes): (&ItemKey, &[u8], Option<u64>),
+        is_failure: bool,
+        lowest: Option<u64>,
+    ) {
+        let is_like = |last: &Item| {
+            // A header that is none may have the labels of one.
+            !is_failure
+                && last.size == bytes.map(size_class)
+                && prefix(&last.key) == prefix(key)
+                && same_labels(&last.header, header)
+        };
+        let at = match &self.last {
+            Some((at, last)) if is_like(last) => *at,
+            _ => {
+                let stratum = StratumRef::of(key, header, bytes);
+                let Some(at) = stratum.and_then(|stratum| self.strata.find(&stratum)) else {
+                    return;
+                };
+                let (key, header, size) = (key.clone(), header.to_vec(), bytes.map(size_class));
+                self.last = Some((at, Item { key, header, size }));
+                at
+            }
+        };
+        self.strata.add(at, 1, u64::from(is_failure), lowest.as_slice());
+    }
+
+    /// Returns the counts.
+    pub(crate) fn strata(&self) -> &Strata {
+        &self.strata
+    }
+}
+
 /// Returns the hash of an item that decides its stage.
 pub(crate) fn stage_hash(seed: u64, key: &ItemKey) -> u64 {
     fraction(&[b"envelock stage v1", &seed.to_be_bytes(), key.as_bytes()])
@@ -188,6 +243,7 @@ pub(crate) fn stage_hash(seed: u64, key: &ItemKey) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use envelock::Lifecycle as _;
 
     fn stratum(version: u32) -> Stratum {
         Stratum {
@@ -198,6 +254,38 @@ mod tests {
             size: None,
             prefix: String::new(),
         }
+    }
+
+    fn add(strata: &mut Strata, stratum: &Stratum, is_failure: bool, lowest: Option<u64>) {
+        if let Some(at) = strata.find(&stratum.as_ref()) {
+            strata.add(at, 1, u64::from(is_failure), lowest.as_slice());
+        }
+    }
+
+    #[test]
+    fn counter_counts_each_item_in_its_stratum() {
+        let keyring = envelock::MemoryKeyring::create("orders").unwrap();
+        let envelope = envelock::Envelope::new(&keyring).with_reserved(8);
+        let header = || envelope.start(0, envelock::Aad::none()).unwrap().header().to_vec();
+        let mut headers = vec![header(), header()];
+        keyring.rotate().unwrap();
+        headers.extend([header(), header()]);
+        // Padding that is not zero: the labels are those of a header, and it is none.
+        *headers[3].last_mut().unwrap() = 1;
+        let (mut counter, mut expected) = (StrataCounter::default(), Strata::default());
+        for number in 0..1_000_usize {
+            // Runs of alike items, of different lengths.
+            let key = ItemKey::new(["a/1", "a/2", "b/1", "b"][number / 7 % 4]).unwrap();
+            let header = &headers[number / 11 % 4];
+            let bytes = [None, Some(1), Some(4096), Some(4097)][number / 3 % 4];
+            let is_failure = header.ends_with(&[1]);
+            counter.count((&key, header, bytes), is_failure, None);
+            if let Some(stratum) = Stratum::of(&key, header, bytes) {
+                add(&mut expected, &stratum, is_failure, None);
+            }
+        }
+        assert_eq!(*counter.strata(), expected);
+        assert_eq!(expected.counts().len(), 2 * 3 * 3);
     }
 
     #[test]
@@ -212,7 +300,7 @@ mod tests {
         for (version, items) in all {
             for (at, hash) in hashes(version, items).enumerate() {
                 let part = &mut parts[at % 2];
-                part.count(&stratum(version as u32).as_ref(), false, Some(hash));
+                add(part, &stratum(version as u32), false, Some(hash));
             }
         }
         let [mut strata, other] = parts;
@@ -230,8 +318,8 @@ mod tests {
     #[test]
     fn strata_beyond_the_most_are_left_out() {
         let mut strata = Strata::default();
-        (1..1000).for_each(|version| strata.count(&stratum(version).as_ref(), false, None));
-        strata.count(&stratum(1).as_ref(), true, None);
+        (1..1000).for_each(|version| add(&mut strata, &stratum(version), false, None));
+        add(&mut strata, &stratum(1), true, None);
         assert_eq!(strata.counts().len(), MAX_STRATA);
         let first = strata.counts().first().unwrap();
         assert_eq!((first.items, first.failures), (2, 1));

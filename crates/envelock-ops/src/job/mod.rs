@@ -275,7 +275,7 @@ impl Job {
         let populations = state.population.zip(page.population);
         state.population = populations.map(|(sum, more)| sum.plus(more));
         state.census.merge(&page.census);
-        state.strata.merge(&page.strata);
+        state.strata.merge(page.strata.strata());
         state.calls = state.calls.plus(page.calls);
         let Tally { changed, current, failed: failures, conflict, .. } = page.tally;
         let items = changed + current + failures;

@@ -5,7 +5,7 @@ use crate::definition::Definition;
 use crate::error_text::with_sources;
 use crate::item::ItemKey;
 use crate::outcome::{Exclusion, Failure, Outcome};
-use crate::strata::{StratumRef, stage_hash};
+use crate::strata::stage_hash;
 use crate::work::{Finding, State, Work};
 
 /// Attempts to put back the old header of an item that was torn, beyond the attempts of a job.
@@ -95,11 +95,11 @@ impl Job {
         let is_failure = matches!(outcome, Outcome::Failed(_));
         let before = work.before();
         let before = before.filter(|_| is_failure || matches!(outcome, Outcome::Changed));
-        let stratum = before.and_then(|before| StratumRef::of(&work.key, before, work.bytes));
-        if let Some(stratum) = &stratum {
+        if let Some(before) = before {
             let Definition { dry_run, seed, .. } = self.state.definition;
             let hash = dry_run.then(|| stage_hash(seed, &work.key));
-            self.page.strata.count(stratum, is_failure, hash);
+            let item = (&work.key, before.as_slice(), work.bytes);
+            self.page.strata.count(item, is_failure, hash);
         }
         match outcome {
             Outcome::Failed(failure) => {

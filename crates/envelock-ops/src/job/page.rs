@@ -12,7 +12,7 @@ use crate::operation::Operation;
 use crate::outcome::{Failure, Outcome, Tally};
 use crate::population::Population;
 use crate::store::MovesBodies;
-use crate::strata::Strata;
+use crate::strata::StrataCounter;
 use crate::undo::record_len;
 use crate::work::{Finding, Progress, State, Work, Written};
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ pub(super) struct PageWork {
     pub(super) population: Option<Population>,
     pub(super) census: Census,
     pub(super) calls: Calls,
-    pub(super) strata: Strata,
+    pub(super) strata: StrataCounter,
     pub(super) failures: Vec<u8>,
     /// The length of the records that a dry run does not write.
     pub(super) dry_run_bytes: u64,
