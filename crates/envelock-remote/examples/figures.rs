@@ -4,9 +4,10 @@
 //! 2,000 of 20 ms. The service is in this process: its own AES-GCM is part of the processor's time. Memory and threads are read
 //! from `/proc`, so that they are 0 where it is missing.
 
-use envelock::{Aad, AsyncEnvelope};
+use envelock::keyring::{AsyncKeyring, Inline};
+use envelock::{Aad, AsyncEnvelope, MemoryKeyring};
 use envelock_remote::scripted::{Method, ScriptedService};
-use envelock_remote::{CallOptions, RemoteKeyring};
+use envelock_remote::{Blocking, CallOptions, RemoteKeyring};
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -35,7 +36,11 @@ fn main() -> Result<()> {
     println!("| | time | threads | more memory | processor, each |\n|---|---:|---:|---:|---:|");
     runtime.block_on(wait(most, latency))?;
     runtime.block_on(decrypt(most, latency, 1))?;
-    runtime.block_on(decrypt(most, latency, BATCH))
+    runtime.block_on(decrypt(most, latency, BATCH))?;
+    let keys = || MemoryKeyring::create("orders");
+    let (inline, blocking) = (Inline::new(keys()?), Blocking::new(keys()?));
+    runtime.block_on(decrypt_under(inline, most, || (), "decrypt under a key in memory"))?;
+    runtime.block_on(decrypt_under(blocking, most, || (), "the same on blocking threads"))
 }
 
 /// Tasks that take a permit and sleep.
@@ -60,13 +65,27 @@ async fn decrypt(most: usize, latency: Duration, batch: usize) -> Result<()> {
     let service = ScriptedService::with_key("orders").with_max_batch(batch);
     let calls = CallOptions::default().max_in_flight(IN_FLIGHT);
     let keyring = RemoteKeyring::builder(service.clone(), "orders").calls(calls).build()?;
+    let begin = || {
+        service.set_latency(latency);
+        service.take_calls();
+    };
+    decrypt_under(keyring, most, begin, &format!("decrypt, calls of up to {batch}")).await?;
+    eprintln!("{} calls of the service", service.calls(Method::Decrypt));
+    Ok(())
+}
+
+async fn decrypt_under<K: AsyncKeyring + 'static>(
+    keyring: K,
+    most: usize,
+    begin: impl FnOnce(),
+    what: &str,
+) -> Result<()> {
     let envelope = Arc::new(AsyncEnvelope::new(keyring));
     let mut messages = Vec::with_capacity(most);
     for number in 0..most {
         messages.push(envelope.encrypt(&number.to_be_bytes(), Aad::none()).await?);
     }
-    service.set_latency(latency);
-    service.take_calls();
+    begin();
     let before = Usage::now();
     let mut tasks = JoinSet::new();
     for (number, message) in messages.into_iter().enumerate() {
@@ -76,9 +95,7 @@ async fn decrypt(most: usize, latency: Duration, batch: usize) -> Result<()> {
             if plaintext == number.to_be_bytes() { Ok(()) } else { Err("another message".into()) }
         });
     }
-    finish(tasks, &before, &format!("decrypt, calls of up to {batch}")).await?;
-    eprintln!("{} calls of the service", service.calls(Method::Decrypt));
-    Ok(())
+    finish(tasks, &before, what).await
 }
 
 async fn finish(mut tasks: JoinSet<Result<()>>, before: &Usage, what: &str) -> Result<()> {

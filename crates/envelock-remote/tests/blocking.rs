@@ -1,4 +1,4 @@
-//! Keyrings on blocking threads: the executor stays free, the answers are the keyring's, no permit is lost.
+//! Keyrings on blocking threads: the executor stays free, the answers are the keyring's, no thread is lost.
 
 use envelock::conformance::{Fault, FaultyKeyring, Method};
 use envelock::format::Slot;
@@ -11,9 +11,13 @@ use envelock::{
 };
 use envelock_remote::Blocking;
 use futures_util::FutureExt;
+use futures_util::future::join_all;
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::pin::pin;
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -162,7 +166,7 @@ fn decrypt(envelope: &Arc<OnThreads>, message: &[u8]) -> JoinHandle<Result<Vec<u
 }
 
 #[tokio::test]
-async fn dropped_call_gives_its_permit_back() {
+async fn dropped_call_gives_its_thread_back() {
     let (envelope, message, mut calls) = scene(1).await;
     let running = decrypt(&envelope, &message);
     let call = calls.recv().await.unwrap();
@@ -173,7 +177,7 @@ async fn dropped_call_gives_its_permit_back() {
     assert!(running.await.unwrap_err().is_cancelled() && queued.await.unwrap_err().is_cancelled());
     let last = decrypt(&envelope, &message);
     yield_now().await;
-    assert!(calls.try_recv().is_err(), "a thread more than the permits");
+    assert!(calls.try_recv().is_err(), "a thread too many");
     // What remains of the aborted load, then what the last operation needs: no call for the one in the queue.
     call.send(()).unwrap();
     let made = let_all(calls);
@@ -228,7 +232,7 @@ async fn half_of_the_callers_go_away() {
             Err(error) => assert!(error.is_cancelled() && number % 2 == 0, "{number}: {error}"),
         }
     }
-    // Every permit is there, and no more.
+    // Every thread is there, and no more.
     stop.send(()).unwrap();
     let mut calls = serve.await.unwrap();
     let mut tasks: JoinSet<_> = (0..20)
@@ -239,12 +243,48 @@ async fn half_of_the_callers_go_away() {
         running.push(calls.recv().await.unwrap());
     }
     yield_now().await;
-    assert!(calls.try_recv().is_err(), "a thread more than the permits");
+    assert!(calls.try_recv().is_err(), "a thread too many");
     running.drain(..).for_each(|call| call.send(()).unwrap());
     let_all(calls);
     while let Some(opened) = tasks.join_next().await {
         assert_eq!(opened.unwrap(), b"four boxes");
     }
+}
+
+#[tokio::test]
+async fn calls_in_a_queue_share_their_threads() {
+    const THREADS: usize = 2;
+    let blocking = Blocking::builder(keys()).max_in_flight(THREADS).build();
+    let all_wait = Arc::new(Barrier::new(THREADS + 1));
+    let calls = (0..200).map(|number| {
+        let waits = (number < THREADS).then(|| all_wait.clone());
+        blocking.call(move |_| {
+            if let Some(all) = waits {
+                all.wait();
+            }
+            thread::current().id()
+        })
+    });
+    let mut calls = pin!(join_all(calls));
+    assert!(calls.as_mut().now_or_never().is_none());
+    all_wait.wait();
+    let threads: HashSet<_> = calls.await.into_iter().map(Result::unwrap).collect();
+    assert!(threads.len() <= THREADS, "{threads:?}");
+}
+
+/// Such as futures of a stream that is not polled while its consumer works.
+#[tokio::test]
+async fn callers_that_do_not_poll_stop_no_other() {
+    let blocking = Blocking::builder(keys()).max_in_flight(1).build();
+    let mut others: Vec<_> =
+        (0..3).map(|number| Box::pin(blocking.call(move |_| number))).collect();
+    for other in &mut others {
+        assert!(other.as_mut().now_or_never().is_none());
+    }
+    let last = tokio::time::timeout(Duration::from_secs(20), blocking.call(|_| 3));
+    assert_eq!(last.await.expect("not for ever").unwrap(), 3);
+    let others: Vec<_> = join_all(others).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(others, [0, 1, 2]);
 }
 
 /// Compares what an operation returns without its random bytes.
@@ -341,12 +381,15 @@ fn call_without_a_runtime_says_so() {
 
 #[test]
 fn call_of_a_runtime_that_ended_says_so() {
-    let blocking = Blocking::new(keys());
+    let blocking = Blocking::builder(keys()).max_in_flight(1).build();
     let runtime = one_worker();
     let handle = runtime.handle().clone();
     runtime.shutdown_background();
-    let _inside = handle.enter();
+    let inside = handle.enter();
     let result = blocking.call(|_| ()).now_or_never().expect("no wait");
+    drop(inside);
     let text = "keyring is unavailable: runtime was shut down before it called the keyring";
     assert_eq!(backend_error(result), (true, text.into()));
+    // Another runtime has all threads.
+    assert_eq!(one_worker().block_on(blocking.call(|_| 7)).unwrap(), 7);
 }

@@ -1,11 +1,11 @@
 //! The options of a keyring on blocking threads.
 
+use super::answers::Answers;
+use super::threads::Threads;
 use super::{Blocking, Inner};
-use crate::blocking::answers::Answers;
 use envelock::Keyring;
 use std::fmt;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// The options of a [`Blocking`].
 ///
@@ -25,20 +25,17 @@ impl<K: Keyring + 'static> BlockingBuilder<K> {
         BlockingBuilder { keyring, max_in_flight: 16, names: Vec::new() }
     }
 
-    /// Sets how many calls run at once, and so how many threads the keyring has at most. Others wait, in the order in
-    /// which they came.
+    /// Sets how many calls run at once, each on a thread. Others wait, in the order in which they came. The runtime keeps
+    /// threads that made calls for some seconds, and so can have more.
     ///
     /// A token serves as many calls as it has sessions. A key file is in memory, and has no use for more threads than
     /// the machine has processors.
     ///
     /// # Panics
     ///
-    /// Panics if `calls` is zero or more than [`Semaphore::MAX_PERMITS`].
+    /// Panics if `calls` is zero.
     pub fn max_in_flight(mut self, calls: usize) -> Self {
-        assert!(
-            (1..=Semaphore::MAX_PERMITS).contains(&calls),
-            "calls in flight are 1 to Semaphore::MAX_PERMITS"
-        );
+        assert!(calls > 0, "calls in flight are at least 1");
         self.max_in_flight = calls;
         self
     }
@@ -56,7 +53,7 @@ impl<K: Keyring + 'static> BlockingBuilder<K> {
         Blocking(Arc::new(Inner {
             keyring: self.keyring,
             names: self.names.into(),
-            permits: Arc::new(Semaphore::new(self.max_in_flight)),
+            threads: Arc::new(Threads::new(self.max_in_flight)),
             answers: Answers::default(),
         }))
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod builder;
+mod threads;
 
 pub use builder::BlockingBuilder;
 
@@ -15,17 +16,15 @@ use envelock::keyring::{
 };
 use envelock::{DataKey, KeyName, Keyring, SlotLabel};
 use std::fmt;
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
+use threads::Threads;
 
 /// An [`AsyncKeyring`] over a keyring that may block, such as a `FileKeyring` or a `Pkcs11Keyring`.
 ///
 /// Each call of the keyring runs on one of tokio's blocking threads
 /// ([`spawn_blocking`](tokio::task::spawn_blocking)). The executor's threads never call it. A clone is a handle of
-/// the same keyring. For keyrings that never block, [`Inline`](envelock::keyring::Inline) is cheaper.
+/// the same keyring. For keyrings that never block, [`Inline`](envelock::keyring::Inline) is cheaper: an operation
+/// goes to another thread and back twice or more, which takes longer than a wrap under a key in memory.
 ///
 /// ```
 /// use envelock::{Aad, AsyncEnvelope, FileKeyring, Lifecycle, file::Protection};
@@ -60,14 +59,19 @@ use tokio::task::AbortHandle;
 ///
 /// # Cancellation, deadlines
 ///
-/// A call whose future is dropped before it runs is never made. One that runs goes on to its end and keeps its thread
-/// until then, and its result is dropped: data keys are wiped. So nothing limits the time of a call but the keyring
-/// itself; `tokio::time::timeout` limits the time that an operation waits for it.
+/// Calls are made in the order in which they came. A call whose future is dropped before it begins is never made. One
+/// that has begun goes on to its end and keeps its thread until then, and its result is dropped: data keys are wiped.
+/// So nothing limits the time of a call but the keyring itself; `tokio::time::timeout` limits the time that an
+/// operation waits for it.
+///
+/// A call needs no poll of its future to begin and to end, so that futures which nobody polls for a while keep no other
+/// operation from a thread. Where several runtimes await one keyring, a thread of one may make the calls of another,
+/// and a runtime that is dropped waits for that.
 ///
 /// # Errors
 ///
 /// Beside those of the keyring, each method returns [`KeyringError::Backend`], which is retryable if the runtime was
-/// shut down before the call ran, and is not if there is none: the future is polled outside of a runtime of tokio.
+/// shut down before the call began, and is not if there is none: the future is polled outside of a runtime of tokio.
 ///
 /// # Panics
 ///
@@ -84,29 +88,8 @@ struct Inner<K> {
     keyring: K,
     /// The names that are loaded beside those of labels.
     names: Box<[Box<str>]>,
-    /// One for each call that runs.
-    permits: Arc<Semaphore>,
+    threads: Arc<Threads>,
     answers: Answers,
-}
-
-/// Why a call was not made.
-#[derive(Debug, thiserror::Error)]
-enum NotCalled {
-    #[error(
-        "keyring on blocking threads was awaited outside of a runtime of tokio: await it in a task"
-    )]
-    NoRuntime,
-    #[error("runtime was shut down before it called the keyring")]
-    ShutDown,
-}
-
-/// Keeps a call that nobody awaits any more from its start.
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl<K: Keyring + 'static> Blocking<K> {
@@ -141,22 +124,8 @@ impl<K: Keyring + 'static> Blocking<K> {
         &self,
         call: impl FnOnce(&Inner<K>) -> T + Send + 'static,
     ) -> Result<T, KeyringError> {
-        let runtime = Handle::try_current();
-        let runtime = runtime.map_err(|_| KeyringError::broken(NotCalled::NoRuntime))?;
         let inner = Arc::clone(&self.0);
-        let permit = Arc::clone(&inner.permits).acquire_owned().await;
-        #[expect(clippy::expect_used, reason = "nobody closes it")]
-        let permit = permit.expect("an open semaphore");
-        let task = runtime.spawn_blocking(move || {
-            // Kept until the call ends, whether somebody awaits it or not.
-            let _permit = permit;
-            call(&inner)
-        });
-        let _unless_awaited = AbortOnDrop(task.abort_handle());
-        task.await.map_err(|error| match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(_) => KeyringError::unavailable(NotCalled::ShutDown),
-        })
+        self.0.threads.run(move || call(&inner)).await
     }
 
     async fn push(
