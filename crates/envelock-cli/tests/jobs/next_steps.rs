@@ -1,6 +1,7 @@
 //! What the commands on jobs say of records that are absent or damaged: the fault, the file, and a step that helps.
 
 use crate::bench::{Bench, ran};
+use envelock::{KeyVersion, Lifecycle};
 use std::process::Command;
 
 const PARTS: [&str; 7] = ["job", "start", "dir:tree", "--canary", "none", "-d", "job"];
@@ -134,10 +135,13 @@ fn sums_that_fail_name_files_and_commands() {
     assert_eq!(refused, expected.replace(" --set budget=none", ""));
     bench.run_to(0, &["job", "resume", "other", "--shard", "1/2", "--set", "budget=none"]);
     bench.run_to(0, &["job", "merge", "job", "other"]);
-    bench.run_to(0, &["job", "start", "dir:tree", "-d", "whole"]);
+    // The same job in another division, whose items are in both.
+    bench.run_to(0, &["job", "start", "dir:tree", "--canary", "none", "-d", "whole"]);
     let refused = failed(2, &["job", "whole/0-of-1.report.json"]);
     let (first, other) = ("job/0-of-2.report.json", "whole/0-of-1.report.json");
-    assert!(refused.starts_with(&format!("envelock: {other}: report of shard 0/1 of job ")));
+    let (what, _) = refused.split_once('\n').unwrap();
+    let (shard, of_first) = what.split_once(" does not belong to shard 0/2 of job ").unwrap();
+    assert_eq!(shard, format!("envelock: {other}: report of shard 0/1 of job {of_first}"));
     let next = format!("\nnext: merge {first} and {other} each with the reports of its own job\n");
     assert!(refused.ends_with(&next), "{refused}");
     let mut report: serde_json::Value =
@@ -149,4 +153,52 @@ fn sums_that_fail_name_files_and_commands() {
          next: take {other} from a backup: it is not as the job wrote it\n"
     );
     assert_eq!(failed(7, &["whole"]), expected);
+}
+
+#[test]
+fn status_checks_what_a_resume_would_refuse() {
+    let bench = Bench::rotated(9);
+    let start = ["job", "start", "dir:tree", "-d", "job", "--page", "3", "--set", "budget=3"];
+    bench.run_to(4, &start);
+    let check = ["job", "status", "job", "--check"];
+    let passed = bench.run_to(0, &check).stdout;
+    assert!(passed.ends_with("\nits keyring and its source let the job go on\n"), "{passed}");
+    assert_eq!(bench.json(0, &check)["check"], "passed");
+    bench.keyring().disable(KeyVersion::FIRST).unwrap();
+    let before = bench.snapshot();
+    let refused = bench.run_to(6, &check);
+    assert!(refused.stdout.starts_with("shard 0/1  stopped"), "{}", refused.stdout);
+    let what = "envelock: items under orders:1 cannot be rewrapped: the version is disabled\n\
+                next: `envelock key show orders` tells its state: `envelock key enable orders:1` if it is disabled, ";
+    assert!(refused.stderr.starts_with(what), "{}", refused.stderr);
+    let resumed = bench.run_to(6, &["job", "resume", "job", "--set", "budget=none"]);
+    assert_eq!(resumed.stderr, refused.stderr);
+    // A part that has not begun needs the version, too. Without the option, no keyring is opened.
+    std::fs::create_dir(bench.path("new")).unwrap();
+    std::fs::copy(bench.path("job/job.json"), bench.path("new/job.json")).unwrap();
+    let new = bench.run_to(6, &["job", "status", "new", "--check"]).stderr;
+    assert_eq!(new, format!("next: `envelock job resume new`\n{}", refused.stderr));
+    std::fs::remove_dir_all(bench.path("new")).unwrap();
+    let mut without = bench.command(&["job", "status", "job"]);
+    std::fs::rename(bench.path("o.keys"), bench.path("away")).unwrap();
+    assert_eq!(ran(without.output().unwrap()).exit, Some(0));
+    assert!(bench.run_to(1, &check).stderr.contains("there is no file"));
+    std::fs::rename(bench.path("away"), bench.path("o.keys")).unwrap();
+    assert_eq!(bench.snapshot(), before);
+    // Another directory at the place of the source.
+    bench.keyring().enable(KeyVersion::FIRST).unwrap();
+    std::fs::rename(bench.path("tree"), bench.path("other")).unwrap();
+    std::fs::create_dir(bench.path("tree")).unwrap();
+    let refused = bench.run_to(6, &check);
+    assert!(
+        refused.stderr.contains("mount the source that the job began with"),
+        "{}",
+        refused.stderr
+    );
+    std::fs::remove_dir(bench.path("tree")).unwrap();
+    std::fs::rename(bench.path("other"), bench.path("tree")).unwrap();
+    bench.run_to(0, &["job", "resume", "job", "--set", "budget=none"]);
+    // Nothing is checked of what is finished.
+    bench.keyring().disable(KeyVersion::FIRST).unwrap();
+    bench.run_to(0, &check);
 }

@@ -2,6 +2,7 @@
 
 mod advice;
 mod again;
+mod check;
 pub mod console;
 mod control;
 pub mod failure_list;

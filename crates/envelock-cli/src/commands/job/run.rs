@@ -171,7 +171,7 @@ impl Run<'_> {
     }
 
     /// Names a way on for a job whose target is no longer primary: an older version is not what is wanted.
-    fn refused(&self, error: WorkDirectoryError, has_begun: bool) -> Failure {
+    pub(super) fn refused(&self, error: WorkDirectoryError, has_begun: bool) -> Failure {
         match &error {
             WorkDirectoryError::Start(StartError::NotPrimary(version)) if has_begun => {
                 let next = format!(
@@ -349,7 +349,7 @@ impl Run<'_> {
     }
 
     /// Reads the headers again if the keyring was changed since the job ran: a version that items need can be disabled.
-    fn check_versions(
+    pub(super) fn check_versions(
         &self,
         before: Option<Option<u64>>,
         stop: &Arc<AtomicBool>,

@@ -1,5 +1,6 @@
 //! `envelock job status` and `merge`: what the records of jobs say.
 
+use super::check::check;
 use super::console::{grouped, now, readable};
 use super::control::running;
 use super::failure_list;
@@ -24,6 +25,9 @@ pub struct JobStatus {
     /// The directory of the job.
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
+    /// Open the keyring and the source of the job, and say why they would not let it go on. Nothing is written.
+    #[arg(long)]
+    check: bool,
 }
 
 impl JobStatus {
@@ -31,18 +35,22 @@ impl JobStatus {
     ///
     /// # Errors
     ///
-    /// It is no directory of a job, or a checkpoint is damaged.
+    /// It is no directory of a job, a checkpoint is damaged, or a check finds that the job would be refused.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         let settings = Settings::of_anyone(&self.directory)?;
         let running = running(&self.directory)?;
         let controls = Controls::read(self.directory.join(CONTROL))?;
         let known = shards(&self.directory, ".checkpoint")?;
         if known.is_empty() {
-            return self.not_begun(context, &settings, !running.is_empty());
+            self.not_begun(context, &settings, !running.is_empty())?;
         }
-        for (shard, path) in known {
+        let mut open = Vec::new();
+        for (shard, path) in known.clone() {
             let checkpoint = checkpoint(&path)?;
             let is_running = running.contains(&shard);
+            if !is_running && !checkpoint.is_finished() {
+                open.push((shard, Some(path.clone())));
+            }
             let left = failure_list::reasons(&path.with_extension("failures.jsonl"));
             let state = state(&checkpoint, is_running, controls.paused);
             context.output().result(
@@ -63,7 +71,10 @@ impl JobStatus {
                 },
             )?;
         }
-        Ok(())
+        if known.is_empty() && running.is_empty() {
+            open.push((Shard::WHOLE, None));
+        }
+        if self.check { check(context, &self.directory, &open) } else { Ok(()) }
     }
 
     /// Says that no part of the job has begun, and what begins it.
