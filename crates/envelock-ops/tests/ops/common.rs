@@ -3,11 +3,13 @@
 use envelock::{Aad, Envelope, Keyring, MemoryKeyring, RandomSource, Timestamp};
 use envelock_ops::drivers::Records;
 use envelock_ops::{
-    Checkpoint, Definition, End, ItemKey, Job, Operation, Shard, Start, StartError, Step, Store,
+    Checkpoint, Definition, End, EnvelopeOperation, ItemKey, Job, Operation, Shard, Start,
+    StartError, Step, Store, Task,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub type Rng = ChaCha8Rng;
@@ -108,13 +110,23 @@ pub fn run_gated(
 }
 
 /// A keyring with versions 1 and 2, and a store with so many items under version 1.
-pub fn stale(items: u64) -> (std::sync::Arc<MemoryKeyring>, envelock_ops::stores::MemoryStore) {
+pub fn stale(items: u64) -> (Arc<MemoryKeyring>, envelock_ops::stores::MemoryStore) {
     let mut rng = rng(1);
-    let keyring = std::sync::Arc::new(keyring("orders", &mut rng));
+    let keyring = Arc::new(keyring("orders", &mut rng));
     let envelope = Envelope::new(keyring.clone());
     let store = (0..items).map(|number| (key(number), header(&envelope))).collect();
     keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut rng).unwrap();
     (keyring, store)
+}
+
+/// A rewrap with the keys of this keyring.
+pub fn keys(keyring: &Arc<MemoryKeyring>) -> EnvelopeOperation<Arc<MemoryKeyring>> {
+    EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap())
+}
+
+/// A rewrap of small pages.
+pub fn definition() -> Definition {
+    Definition { page: 4, ..Definition::new("memory", Task::rewrap()) }
 }
 
 pub const NOW: Duration = Duration::from_secs(1_800_000_000);

@@ -1,6 +1,8 @@
 //! Calls: how many there are, how many in a second, what they cost; and names that a source may not have.
 
-use crate::common::{MemoryRecords, NOW, finished, header, key, open, run, run_to_end, stale};
+use crate::common::{
+    MemoryRecords, NOW, finished, header, key, keys, open, run, run_to_end, stale,
+};
 use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, MultiKeyring};
 use envelock_ops::stores::{Directory, Layout, MemoryStore};
 use envelock_ops::{
@@ -11,10 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PRICES: Prices = Prices { list: 5_000, read: 400, write: 5_000, key: 3_000 };
-
-fn keys(keyring: &Arc<MemoryKeyring>) -> EnvelopeOperation<Arc<MemoryKeyring>> {
-    EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap())
-}
 
 fn definition() -> Definition {
     Definition { page: 10, prices: PRICES, ..Definition::new("memory", Task::rewrap()) }

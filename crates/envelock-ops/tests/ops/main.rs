@@ -8,11 +8,13 @@ mod costs;
 #[cfg(unix)]
 mod directories;
 mod engine;
+mod halts;
 #[cfg(unix)]
 mod listings;
 mod outages;
 mod pauses;
 mod planner;
+mod records;
 mod reencryption;
 mod refusals;
 mod simulation;

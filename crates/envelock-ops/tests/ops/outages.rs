@@ -1,8 +1,8 @@
 //! Back ends that are away, for a while or for good, and items that only look so.
 
 use crate::common::{
-    MemoryRecords, NOW, finished, forward_operation, forward_store, key, open, run, run_to_end,
-    stale,
+    MemoryRecords, NOW, finished, forward_operation, forward_store, key, keys, open, run,
+    run_to_end, stale,
 };
 use envelock::{BackendError, Envelope, Error};
 use envelock_ops::drivers::Records as _;
@@ -72,10 +72,6 @@ fn throttled() -> BackendError {
 fn definition() -> Definition {
     let limit = FailureLimit { millionths: 900_000, confidence_thousandths: 950 };
     Definition { failure_limit: limit, page: 100, ..Definition::new("memory", Task::rewrap()) }
-}
-
-fn keys(keyring: &std::sync::Arc<envelock::MemoryKeyring>) -> impl Operation {
-    EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap())
 }
 
 fn limits(outage_seconds: Option<u64>) -> Limits {

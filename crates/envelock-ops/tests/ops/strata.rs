@@ -1,15 +1,14 @@
 //! Canaries by stratum: each has its share of the first stage, and one that fails stops the job.
 
 use crate::common::{
-    MemoryRecords, NOW, finished, forward_operation, forward_store, header, keyring, open, rng,
-    run_gated, run_to_end, stale,
+    MemoryRecords, NOW, finished, forward_operation, forward_store, header, keyring, keys, open,
+    rng, run_gated, run_to_end, stale,
 };
 use envelock::{Envelope, MemoryKeyring, Timestamp};
 use envelock_ops::stores::MemoryStore;
 use envelock_ops::{
-    Definition, End, EnvelopeOperation, Expected, FailureLimit, Halt, Item, ItemKey, Operation,
-    Replaced, Report, STRATUM_SAMPLE, Shard, Stage, StageReport, Start, Store, StoreError, Strata,
-    Task, Verdict,
+    Definition, End, Expected, FailureLimit, Halt, Item, ItemKey, Operation, Replaced, Report,
+    STRATUM_SAMPLE, Shard, Stage, StageReport, Start, Store, StoreError, Strata, Task, Verdict,
 };
 use std::sync::Arc;
 
@@ -40,10 +39,6 @@ fn definition() -> Definition {
         seed: 3,
         ..Definition::new("memory", Task::rewrap())
     }
-}
-
-fn keys(keyring: &Arc<MemoryKeyring>) -> EnvelopeOperation<Arc<MemoryKeyring>> {
-    EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap())
 }
 
 fn dry_run(keyring: &Arc<MemoryKeyring>, store: &MemoryStore) -> Report {
