@@ -2,7 +2,7 @@
 
 use crate::calls::Calls;
 use crate::census::Census;
-use crate::definition::{Definition, VersionName};
+use crate::definition::{Definition, Task, VersionName};
 use crate::digest::{hex, sha256};
 use crate::item::ItemKey;
 use crate::job::{Start, StartError};
@@ -203,7 +203,8 @@ impl Checkpoint {
         if old == definition && has_source {
             return Ok(self);
         }
-        if std::mem::discriminant(&old.task) != std::mem::discriminant(&definition.task) {
+        let kind = |task: &Task| (std::mem::discriminant(task), task.trusts_backend());
+        if kind(&old.task) != kind(&definition.task) {
             return Err(StartError::OtherJob { defined: definition.id(), found: self.job });
         }
         if old.source != definition.source {

@@ -1,6 +1,6 @@
 //! The definition of a job: what is done, to which items, in which stages.
 
-use crate::calls::Prices;
+use crate::calls::{KEY_CALLS, Prices};
 use crate::digest::{hex, sha256};
 use crate::item::ItemKey;
 use crate::planner::Cause;
@@ -107,6 +107,11 @@ pub enum Task {
         from_compromised: Vec<VersionName>,
         /// The version that must not open the new header.
         retiring: Option<VersionName>,
+        /// Whether a key service makes new slots on its side, which nobody proves
+        /// ([`RewrapOptions::trusting_backend`](envelock::RewrapOptions::trusting_backend)). Not for directories, which
+        /// unwrap a slot of each header before they write it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        trusts_backend: bool,
     },
     /// Bodies are encrypted again under new data keys, where [`advise`](crate::advise) says so.
     Reencrypt {
@@ -140,7 +145,22 @@ pub enum Task {
 impl Task {
     /// Returns a rewrap to whatever is primary, from no compromised version.
     pub fn rewrap() -> Self {
-        Task::Rewrap { to: Vec::new(), from_compromised: Vec::new(), retiring: None }
+        Task::Rewrap {
+            to: Vec::new(),
+            from_compromised: Vec::new(),
+            retiring: None,
+            trusts_backend: false,
+        }
+    }
+
+    /// Returns whether nobody proves what is written.
+    pub(crate) fn trusts_backend(&self) -> bool {
+        matches!(self, Task::Rewrap { trusts_backend: true, .. })
+    }
+
+    /// Returns the calls of the keys for an item that is changed.
+    pub(crate) fn key_calls(&self) -> u64 {
+        if self.trusts_backend() { 1 } else { KEY_CALLS }
     }
 
     /// Returns a new encryption under whatever is primary.

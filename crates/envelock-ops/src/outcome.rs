@@ -158,6 +158,10 @@ pub struct Tally {
     pub absent: u64,
     /// Of the changed items, those of which a slot was left because it does not open.
     pub partly: u64,
+    /// Of the changed items, those whose new slots a key service has made and nobody has proven
+    /// ([`SlotOutcome::Trusted`](envelock::SlotOutcome::Trusted)).
+    #[serde(default)]
+    pub trusted: u64,
 }
 
 impl Tally {
@@ -198,6 +202,7 @@ impl Tally {
             links: self.links + other.links,
             not_in_log: self.not_in_log + other.not_in_log,
             partly: self.partly + other.partly,
+            trusted: self.trusted + other.trusted,
             absent: self.absent + other.absent,
         }
     }
@@ -222,8 +227,8 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { listed, changed, current, excluded, conflict, gone, failed, partly, .. } =
-            *self;
+        let Tally { listed, changed, current, excluded, conflict, gone, failed, .. } = *self;
+        let Tally { partly, trusted, .. } = *self;
         write!(
             f,
             "changed {changed} + current {current} + excluded {excluded} + conflict {conflict} \
@@ -231,6 +236,9 @@ impl fmt::Display for Tally {
         )?;
         if partly > 0 {
             write!(f, "; {partly} of the changed have a slot that does not open")?;
+        }
+        if trusted > 0 {
+            write!(f, "; {trusted} of the changed are trusted, and not proven")?;
         }
         Ok(())
     }

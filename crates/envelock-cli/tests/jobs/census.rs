@@ -49,6 +49,19 @@ fn reports_of_parts_add_up_and_those_of_other_questions_do_not() {
     bench.run_to(2, &["job", "merge", "a.report.json", "c.report.json"]);
 }
 
+/// A job of a program that trusts its service has such a report.
+#[test]
+fn trusted_items_are_told_apart() {
+    let bench = Bench::rotated(4);
+    bench.run_to(0, &["job", "start", "dir:tree", "-d", "job"]);
+    let report = bench.path("job/0-of-1.report.json");
+    let text = std::fs::read_to_string(&report).unwrap();
+    assert!(text.contains("\"trusted\": 0"), "{text}");
+    std::fs::write(&report, text.replace("\"trusted\": 0", "\"trusted\": 3")).unwrap();
+    let merged = bench.run_to(0, &["job", "merge", report.to_str().unwrap()]);
+    assert!(merged.stdout.contains("rewrapped 4 (3 trusted)  current 0 "), "{}", merged.stdout);
+}
+
 #[test]
 fn list_of_paths_is_a_source() {
     let bench = Bench::rotated(20);

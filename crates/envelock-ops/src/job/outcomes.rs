@@ -92,6 +92,9 @@ impl Job {
 
     fn count(&mut self, work: &Work, outcome: &Outcome) {
         self.page.tally.count(outcome);
+        if matches!(outcome, Outcome::Changed) && self.state.definition.task.trusts_backend() {
+            self.page.tally.trusted += 1;
+        }
         let is_failure = matches!(outcome, Outcome::Failed(_));
         let before = work.before();
         let before = before.filter(|_| is_failure || matches!(outcome, Outcome::Changed));

@@ -5,7 +5,7 @@ use super::{Halt, Job, Step};
 use crate::breaker::{Passage, Sign};
 use crate::calls::{CHANGE, Calls};
 use crate::census::Census;
-use crate::definition::Task;
+use crate::definition::{Definition, Task};
 use crate::item::{ItemKey, Listed};
 use crate::limits::Limits;
 use crate::operation::Operation;
@@ -73,7 +73,8 @@ impl PageWork {
 }
 
 impl Work {
-    pub(super) fn new(item: Listed, writes: bool) -> Self {
+    /// Returns the work of one item, which `writes` or only reads.
+    pub(super) fn new(item: Listed, definition: &Definition, writes: bool) -> Self {
         let Listed { key, bytes, is_required, .. } = item;
         Work {
             is_required,
@@ -83,6 +84,7 @@ impl Work {
             attempt: 1,
             records: Vec::new(),
             writes,
+            key_calls: definition.task.key_calls(),
             is_whole: true,
             state: State::Read,
             is_measured: true,
@@ -183,7 +185,7 @@ impl Job {
                 }
                 self.page.out += 1;
                 self.limiter.probes(now);
-                let mut work = Work::new(item, false);
+                let mut work = Work::new(item, &self.state.definition, false);
                 work.witness_of = Some(back_end);
                 Some(Step::Work(Box::new(work)))
             }
@@ -200,9 +202,10 @@ impl Job {
 
     /// Returns what the job has cost, with so many items that are still to be changed.
     fn spent_with(&self, items: u64) -> u64 {
-        let prices = self.state.definition.prices;
+        let Definition { prices, task, .. } = &self.state.definition;
+        let (prices, change) = (*prices, Calls { keys: task.key_calls(), ..CHANGE });
         let made = self.state.calls.plus(self.page.calls).cost(prices);
-        made.saturating_add(CHANGE.cost(prices).saturating_mul(items))
+        made.saturating_add(change.cost(prices).saturating_mul(items))
     }
 
     /// Counts the calls of work that came back, and its bytes if the store moved them.

@@ -223,7 +223,7 @@ impl Job {
                 links.count(&Outcome::Excluded(Exclusion::Link));
                 of_links.add(&item.key);
             } else if is_mine(&item.key) {
-                let mut work = Box::new(Work::new(item, writes));
+                let mut work = Box::new(Work::new(item, definition, writes));
                 self.give_records(&mut work);
                 works.push_back(work);
             }

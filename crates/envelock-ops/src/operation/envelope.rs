@@ -66,6 +66,7 @@ impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
         header: &[u8],
         compromised: &[VersionName],
         retiring: Option<&VersionName>,
+        trusts_backend: bool,
     ) -> Result<Verdict, Error> {
         if self.is_foreign(header)? {
             return Ok(Verdict::Excluded(Exclusion::OtherKeyring));
@@ -75,6 +76,9 @@ impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
             return Ok(Verdict::Current);
         }
         let mut options = RewrapOptions::new();
+        if trusts_backend {
+            options = options.trusting_backend();
+        }
         for (name, number) in compromised.iter().filter_map(numbered) {
             options = options.from_compromised(name, number);
         }
@@ -167,8 +171,8 @@ impl<K: Keyring + 'static, R: RandomSource + Send + Sync> Operation for Envelope
     fn apply(&self, item: &Item<'_>) -> Verdict {
         let header = &item.stored.header;
         let verdict = match &self.task {
-            Task::Rewrap { from_compromised, retiring, .. } => {
-                self.rewrap(header, from_compromised, retiring.as_ref())
+            Task::Rewrap { from_compromised, retiring, trusts_backend, .. } => {
+                self.rewrap(header, from_compromised, retiring.as_ref(), *trusts_backend)
             }
             Task::Reencrypt { cause, .. } => self.reencrypt(item, cause),
             Task::AddName { from_compromised } => self.add_name(header, from_compromised),

@@ -9,7 +9,7 @@ mod state;
 pub(crate) use state::{Finding, Intent, Progress, State, Written};
 
 use crate::breaker::{BackEnd, Sign};
-use crate::calls::{Calls, KEY_CALLS};
+use crate::calls::Calls;
 use crate::digest::header_digest;
 use crate::error_text::with_sources;
 use crate::header_bytes::is_of_message;
@@ -38,6 +38,8 @@ pub struct Work {
     /// How many of them are of an earlier job.
     pub(crate) earlier: usize,
     pub(crate) writes: bool,
+    /// The calls of the keys for a header that is changed.
+    pub(crate) key_calls: u64,
     /// Whether the item must exist and was not read so far.
     pub(crate) is_required: bool,
     /// Whether the last read found a header that is whole.
@@ -310,7 +312,7 @@ impl Work {
         let item = Item { key: &self.key, stored: &stored, is_written: written_by.is_some() };
         let verdict = operation.apply(&item);
         self.calls.keys += match &verdict {
-            Verdict::Change { .. } | Verdict::Reencrypt { .. } => KEY_CALLS,
+            Verdict::Change { .. } | Verdict::Reencrypt { .. } => self.key_calls,
             Verdict::Counted(facts) => facts.openings(),
             Verdict::Failed(_) => 1,
             Verdict::Current | Verdict::Excluded(_) => 0,

@@ -251,7 +251,7 @@ fn adopted_job_with_other_stages_or_targets_begins_again() {
     assert!(!report.targets_changed);
 
     let to = vec![VersionName { name: "orders".into(), version: 3 }];
-    let task = Task::Rewrap { to, from_compromised: vec![], retiring: None };
+    let task = Task::Rewrap { to, from_compromised: vec![], retiring: None, trusts_backend: false };
     let third = Definition { task, ..staged };
     let refused = tree.run(&third, Limits::default(), true).map(drop);
     let Err(WorkDirectoryError::Start(StartError::NotPrimary(_))) = refused else {
@@ -265,12 +265,17 @@ fn adopted_job_with_other_stages_or_targets_begins_again() {
 #[test]
 fn job_of_another_kind_is_never_adopted() {
     let (tree, definition) = stopped();
-    let task = Task::RemoveName { name: "orders".into() };
-    let refused = tree.run(&Definition { task, ..definition }, Limits::default(), true).map(drop);
-    assert!(
-        matches!(refused, Err(WorkDirectoryError::Start(StartError::OtherJob { .. }))),
-        "{refused:?}"
-    );
+    let trusting =
+        Task::Rewrap { to: vec![], from_compromised: vec![], retiring: None, trusts_backend: true };
+    // What one job has proven and the other has not is never in one count.
+    for task in [Task::RemoveName { name: "orders".into() }, trusting] {
+        let other = Definition { task, ..definition.clone() };
+        let refused = tree.run(&other, Limits::default(), true).map(drop);
+        assert!(
+            matches!(refused, Err(WorkDirectoryError::Start(StartError::OtherJob { .. }))),
+            "{refused:?}"
+        );
+    }
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn target_that_is_not_primary() {
         to: vec![VersionName { name: "orders".into(), version }],
         from_compromised: vec![],
         retiring: None,
+        trusts_backend: false,
     };
     let refused =
         |version| refused(&keyring, &Definition::new("memory", to(version)), &start(&store));
@@ -71,6 +72,7 @@ fn source_version_that_cannot_be_read() {
         to: vec![],
         from_compromised: vec![VersionName::new("orders", KeyVersion::FIRST)],
         retiring: None,
+        trusts_backend: false,
     };
     assert!(refused(&keyring, &Definition::new("memory", named), &start(&sources)).is_none());
     keyring.disable(KeyVersion::FIRST).unwrap();
@@ -190,6 +192,7 @@ fn rotation_in_the_middle_halts_a_job_with_a_target_and_is_told_otherwise() {
         to: vec![VersionName { name: "orders".into(), version: 2 }],
         from_compromised: vec![],
         retiring: None,
+        trusts_backend: false,
     };
     let definition = Definition { page: 2, ..Definition::new("memory", task.clone()) };
     let keys = operation(&keyring, &task);

@@ -152,9 +152,31 @@ fn rewrap_from_compromised_versions_only_where_they_are_named() {
         to: vec![],
         from_compromised: vec![version.clone()],
         retiring: Some(version),
+        trusts_backend: false,
     };
     let keys = EnvelopeOperation::new(Envelope::new(keyring), named.clone());
     assert_eq!(job(&store, &named, &keys).tally.changed, 3);
+}
+
+#[test]
+fn trusted_rewraps_are_counted_apart() {
+    let (keyring, store) = stale(5);
+    let keys = |task: &Task| EnvelopeOperation::new(Envelope::new(keyring.clone()), task.clone());
+    let task =
+        Task::Rewrap { to: vec![], from_compromised: vec![], retiring: None, trusts_backend: true };
+    let trusting = job(&store, &task, &keys(&task));
+    let text = "changed 5 + current 0 + excluded 0 + conflict 0 + gone 0 + failed 0 = listed 5; 5 of the changed are \
+                trusted, and not proven";
+    assert_eq!(trusting.tally.to_string(), text);
+    assert_eq!((trusting.tally.trusted, trusting.calls.keys), (5, 5));
+    assert!(trusting.tally.is_balanced() && trusting.tally.is_complete());
+    keyring.rotate().unwrap();
+    let proven = job(&store, &Task::rewrap(), &keys(&Task::rewrap()));
+    assert_eq!((proven.tally.changed, proven.tally.trusted, proven.calls.keys), (5, 0, 15));
+    assert_eq!(trusting.tally.plus(proven.tally).trusted, 5);
+    // The id of a job that proves is what it was.
+    let written = serde_json::to_string(&Task::rewrap()).unwrap();
+    assert_eq!(written, r#"{"rewrap":{"to":[],"from_compromised":[],"retiring":null}}"#);
 }
 
 #[test]

@@ -369,7 +369,17 @@ impl Run<'_> {
 /// Returns the counts on one line, in the words of the task.
 pub fn tally_line(task: &Task, tally: Tally) -> String {
     let Tally {
-        listed, changed, current, excluded, conflict, gone, failed, partly, absent, ..
+        listed,
+        changed,
+        current,
+        excluded,
+        conflict,
+        gone,
+        failed,
+        partly,
+        absent,
+        trusted,
+        ..
     } = tally;
     let reasons = [
         (tally.not_envelock, "not envelock"),
@@ -383,8 +393,10 @@ pub fn tally_line(task: &Task, tally: Tally) -> String {
     let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     let never_there =
         if absent == 0 { String::new() } else { format!(" ({} absent)", grouped(absent)) };
+    let unproven =
+        if trusted == 0 { String::new() } else { format!(" ({} trusted)", grouped(trusted)) };
     let mut text = format!(
-        "{} {}  current {}  excluded {}{why}  conflict {}  gone {}{never_there}  failed {}  = listed {}",
+        "{} {}{unproven}  current {}  excluded {}{why}  conflict {}  gone {}{never_there}  failed {}  = listed {}",
         task.verb(),
         grouped(changed),
         grouped(current),

@@ -74,7 +74,7 @@ impl TaskOptions {
             return Ok(Task::Reencrypt { to, cause });
         }
         let retiring = self.retiring.as_ref().map(of_ops);
-        Ok(Task::Rewrap { to, from_compromised, retiring })
+        Ok(Task::Rewrap { to, from_compromised, retiring, trusts_backend: false })
     }
 }
 
