@@ -9,7 +9,7 @@ use crate::opened_keyring::OpenKind;
 use crate::output::printable;
 use crate::secrets::{self, PASSPHRASE, Secret, SecretOptions, SecretSource, hexadecimal};
 use envelock::MasterKey;
-use envelock::file::{FileKeyring, FileKeyringOptions, Protection, ProtectionKind};
+use envelock::file::{FileKeyring, FileKeyringOptions, Protection, ProtectionKind, Salvage};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,6 +120,31 @@ impl<'a> Opening<'a> {
             }
         };
         created.map_err(|failure| failure.of(format!("keyring {}", self.given)))
+    }
+
+    /// Reads what is intact of a damaged key file. Returns the secret that opens it, too.
+    ///
+    /// # Errors
+    ///
+    /// It is no key file, or the secret does not open it.
+    pub fn salvage(&self) -> Result<(Salvage, Protection), Failure> {
+        let KeyringLocator::File(file) = &self.locator else {
+            return Err(Failure::usage(
+                "it is no key file",
+                "name the damaged file: `-k file:PATH`",
+            ));
+        };
+        // Of a file whose header is damaged, nothing but the locator says which secret it has.
+        let records = FileKeyring::read_protections(&file.path).unwrap_or_default();
+        let is_open = records.iter().any(|it| it.kind == Some(ProtectionKind::Unprotected));
+        let kind = match file {
+            KeyFile { raw_key: Some(_), .. } => ProtectionKind::RawKey,
+            KeyFile { outer: Some(_), .. } => ProtectionKind::Keyring,
+            _ if is_open => ProtectionKind::Unprotected,
+            _ => ProtectionKind::Passphrase,
+        };
+        let protection = self.protection(file, kind, false)?;
+        Ok((Salvage::read(&file.path, &protection)?, protection))
     }
 
     /// The path of the key file or catalogue; a service has none.

@@ -12,6 +12,7 @@ mod next_steps;
 mod outputs;
 mod pages;
 mod protections;
+mod salvage;
 mod sandbox;
 mod secrets;
 mod status;

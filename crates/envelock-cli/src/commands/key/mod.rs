@@ -11,6 +11,7 @@ mod material;
 mod notes;
 mod operate;
 mod protection;
+mod salvage;
 mod show;
 
 use crate::context::Context;
@@ -63,6 +64,8 @@ pub enum Key {
     /// List and change the secrets that open the key file.
     #[command(subcommand)]
     Protection(protection::Protection),
+    /// Write the intact records of a damaged key file to a new one. The damaged file is only read.
+    Salvage(salvage::Salvage),
 }
 
 impl Key {
@@ -89,6 +92,7 @@ impl Key {
             Key::Label(label) => label.run(context),
             Key::Alias(alias) => alias.run(context),
             Key::Protection(protection) => protection.run(context),
+            Key::Salvage(salvage) => salvage.run(context),
         }
     }
 }
