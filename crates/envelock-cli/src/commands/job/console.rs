@@ -220,7 +220,7 @@ impl Control for Console {
         if is_new {
             let text = match is_paused {
                 true => "paused: `envelock job resume` goes on".into(),
-                false => format!("limits: {limits}"),
+                false => limits,
             };
             self.say(
                 &text,

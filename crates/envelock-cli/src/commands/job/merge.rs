@@ -1,9 +1,9 @@
 //! `envelock job merge`: the sum of the reports of all shards.
 
+use super::counts::tally_line;
 use super::failure_list;
 use super::left::{Finished, notes};
 use super::listing::shards;
-use super::run::tally_line;
 use super::settings::Settings;
 use super::start::free_name;
 use super::status::read_report;

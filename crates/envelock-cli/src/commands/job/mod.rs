@@ -5,6 +5,7 @@ mod again;
 mod check;
 pub mod console;
 mod control;
+mod counts;
 pub mod failure_list;
 mod left;
 mod limits;

@@ -3,11 +3,12 @@
 use super::check::check;
 use super::console::{grouped, now, readable};
 use super::control::running;
+use super::counts::tally_line;
 use super::failure_list;
 use super::limits::describe;
 use super::listing::shards;
 use super::parts::checkpoint;
-use super::run::{CONTROL, tally_line};
+use super::run::CONTROL;
 use super::settings::Settings;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
