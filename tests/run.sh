@@ -44,7 +44,7 @@ scripts=$!
 begin 'tests: units, properties, sweeps, vectors, golden files'
 run ci --lib --bins --tests --examples
 # By themselves, since their dependencies have other features.
-run ci --package envelock-cli --package envelock-ops --all-features
+run ci --package envelock-cli --package envelock-ops --package envelock-sqlite --all-features
 end
 
 begin 'tests: keyrings over a service, and a real OpenBao'
@@ -59,7 +59,7 @@ end
 
 begin 'tests of the documentation'
 cargo test --locked --quiet --all-features --doc
-cargo test --locked --quiet --package envelock-cli --package envelock-ops --all-features --doc
+cargo test --locked --quiet --package envelock-cli --package envelock-ops --package envelock-sqlite --all-features --doc
 end
 
 begin 'tests without std: units and documentation of the core'
