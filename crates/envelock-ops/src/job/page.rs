@@ -133,21 +133,23 @@ impl Job {
             {
                 return Step::Wait { until: Some(until) };
             }
-            // What is prepared is written before a pause, not after it.
-            let is_closed =
-                begins && self.page.prepared() > 0 && self.limiter.is_open(now).is_err();
-            if !(is_closed || begins && self.is_over_budget()) {
+            if !(begins && self.is_over_budget()) {
                 if self.page.out >= self.limiter.concurrency() {
                     return Step::Wait { until: None };
                 }
-                if let Some(until) = begins.then(|| self.limiter.begin(now).err()).flatten() {
-                    return Step::Wait { until: Some(until) };
-                }
-                if let Some(mut work) = self.page.todo.pop_front() {
-                    work.is_measured = self.limiter.measures(now);
-                    self.page.out += 1;
-                    self.limiter.probes(now);
-                    return Step::Work(work);
+                let begun = if begins { self.limiter.begin(now) } else { Ok(()) };
+                match begun {
+                    Ok(()) => {
+                        if let Some(mut work) = self.page.todo.pop_front() {
+                            work.is_measured = self.limiter.measures(now);
+                            self.page.out += 1;
+                            self.limiter.probes(now);
+                            return Step::Work(work);
+                        }
+                    }
+                    // What is prepared is written before a pause, not after it.
+                    Err(_) if self.page.prepared() > 0 && self.limiter.is_open(now).is_err() => {}
+                    Err(until) => return Step::Wait { until: Some(until) },
                 }
             }
         }
@@ -237,7 +239,9 @@ impl Job {
         let (store, keys) = work.signs();
         let works = matches!((&store, &keys), (Sign::Works, Sign::Works));
         self.limiter.saw(store, keys, now);
-        self.halt = self.halt.take().or(self.check_outage(now));
+        if self.halt.is_none() {
+            self.halt = self.check_outage(now);
+        }
         if work.witness_of.is_some() {
             if matches!(work.state, State::Finished(Finding::Outcome(Outcome::Gone))) {
                 self.witness = None;
