@@ -27,8 +27,10 @@ use crate::store::Properties;
 use crate::store_error::StoreError;
 use crate::strata::Strata;
 use crate::undo::UndoIndex;
+use crate::work::Work;
 use page::PageWork;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -52,6 +54,8 @@ pub struct Job {
     /// Intents of a job that this one follows.
     earlier: UndoIndex,
     page: PageWork,
+    /// The work of items that were counted, which is room for that of the next page.
+    counted: VecDeque<Box<Work>>,
     /// How many items the next page has, at most.
     page_size: usize,
     /// Lines for the list of failures, to be saved with the next checkpoint.

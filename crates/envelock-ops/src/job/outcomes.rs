@@ -31,11 +31,11 @@ impl Job {
                 let repairs = if has_records { REPAIRS } else { 0 };
                 self.again_or(work, outcome, attempts.saturating_add(repairs));
             }
-            Finding::Outcome(outcome) => self.count(&work, &outcome),
+            Finding::Outcome(outcome) => self.count(work, &outcome),
             Finding::Partly(why) => {
                 self.page.tally.partly += 1;
-                self.count(&work, &Outcome::Changed);
                 self.list_failure(&work.key, "partly", &why, false);
+                self.count(work, &Outcome::Changed);
             }
             Finding::Counted(facts) => {
                 self.page.census.count(&facts, work.bytes.unwrap_or(0));
@@ -48,7 +48,7 @@ impl Job {
                         format!("it has a slot of {name:?}, which the definition does not allow");
                     self.list_failure(&work.key, "not_allowed", &why, false);
                 }
-                self.count(&work, &Outcome::Current);
+                self.count(work, &Outcome::Current);
             }
         }
     }
@@ -78,9 +78,9 @@ impl Job {
             match outcome {
                 Outcome::Failed(failure) if !work.is_whole && !work.records.is_empty() => {
                     let why = with_sources(&failure);
-                    self.count(&work, &Outcome::Failed(Failure::Unsettled(why)));
+                    self.count(work, &Outcome::Failed(Failure::Unsettled(why)));
                 }
-                outcome => self.count(&work, &outcome),
+                outcome => self.count(work, &outcome),
             }
             return;
         }
@@ -90,7 +90,7 @@ impl Job {
         self.page.todo.push_back(work);
     }
 
-    fn count(&mut self, work: &Work, outcome: &Outcome) {
+    fn count(&mut self, work: Box<Work>, outcome: &Outcome) {
         self.page.tally.count(outcome);
         if matches!(outcome, Outcome::Changed) && self.state.definition.task.trusts_backend() {
             self.page.tally.trusted += 1;
@@ -127,6 +127,7 @@ impl Job {
             }
             _ => {}
         }
+        self.counted.push_back(work);
     }
 
     /// Adds a line to the list of failures (FORMAT 3).

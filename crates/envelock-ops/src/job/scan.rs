@@ -223,7 +223,14 @@ impl Job {
                 links.count(&Outcome::Excluded(Exclusion::Link));
                 of_links.add(&item.key);
             } else if is_mine(&item.key) {
-                let mut work = Box::new(Work::new(item, definition, writes));
+                let work = Work::new(item, definition, writes);
+                let mut work = match self.counted.pop_back() {
+                    Some(mut room) => {
+                        *room = work;
+                        room
+                    }
+                    None => Box::new(work),
+                };
                 self.give_records(&mut work);
                 works.push_back(work);
             }

@@ -14,6 +14,7 @@ use crate::stage::are_valid;
 use crate::store::{CompareAndSwap, Properties};
 use crate::undo::UndoIndex;
 use envelock::SlotLabel;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What a job needs to know when it begins, from the outside.
@@ -263,6 +264,7 @@ impl Job {
             records,
             earlier: start.earlier.clone().unwrap_or_default(),
             page: PageWork::default(),
+            counted: VecDeque::new(),
             failures: Vec::new(),
             undo_len,
             checked_at: Duration::ZERO,
