@@ -32,6 +32,8 @@ mod job;
 mod latency;
 mod limiter;
 mod limits;
+#[cfg(unix)]
+mod medium;
 mod operation;
 mod outcome;
 mod planner;
@@ -58,6 +60,8 @@ pub use item::{ItemKey, Listed, MAX_ITEM_KEY_LEN, Page};
 pub use job::{End, Halt, Job, Probe, Scan, Scanned, Start, StartError, Step, UndoRoom};
 pub use latency::Latency;
 pub use limits::Limits;
+#[cfg(unix)]
+pub use medium::medium_id;
 pub use operation::{EnvelopeOperation, Item, LabelCensus, Operation, Verdict};
 pub use outcome::{Exclusion, Failure, Outcome, Tally};
 pub use planner::{Advice, Cause, Need, advise};

@@ -2,6 +2,7 @@
 
 use envelock_ops::StoreError;
 use rusqlite::ErrorCode;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Why a table cannot be the store of a job.
@@ -12,8 +13,8 @@ pub enum OpenError {
     #[error("there is no database {}", .0.display())]
     NotFound(PathBuf),
     /// SQLite failed.
-    #[error("{0}")]
-    Sqlite(#[source] rusqlite::Error),
+    #[error(transparent)]
+    Sqlite(SqliteError),
     /// The database has no table of this name.
     #[error("there is no table {name:?}: the database has {}", list(.tables))]
     NoTable {
@@ -66,9 +67,52 @@ pub enum OpenError {
     },
 }
 
+/// What SQLite reports, and what to do about it.
+#[derive(Debug)]
+pub struct SqliteError(pub(crate) rusqlite::Error);
+
+impl SqliteError {
+    fn next(&self) -> Option<&'static str> {
+        use ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase,
+            PermissionDenied, ReadOnly, Unknown,
+        };
+        Some(match self.0.sqlite_error_code()? {
+            CannotOpen | PermissionDenied => {
+                "check owner and mode of the file and of its directory"
+            }
+            DatabaseBusy | DatabaseLocked => "another process has not given up its lock: try again",
+            DatabaseCorrupt => {
+                "restore it from a backup, or save what can be read by the command `.recover` of `sqlite3`"
+            }
+            DiskFull => "make room",
+            NotADatabase => {
+                "name a database that SQLite has made and that is not encrypted as a whole"
+            }
+            ReadOnly => "make the file and its directory writable, or run this as their owner",
+            // A statement that is not valid any more.
+            Unknown => "if the table was changed meanwhile, start again",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for SqliteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        self.next().map_or(Ok(()), |next| write!(f, ": {next}"))
+    }
+}
+
+impl std::error::Error for SqliteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
 impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> Self {
-        OpenError::Sqlite(error)
+        OpenError::Sqlite(SqliteError(error))
     }
 }
 
@@ -82,7 +126,9 @@ pub(crate) fn store_error(error: rusqlite::Error) -> StoreError {
         CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed,
         OperationInterrupted, OutOfMemory, SchemaChanged, SystemIoFailure,
     };
-    match error.sqlite_error_code() {
+    let code = error.sqlite_error_code();
+    let error = SqliteError(error);
+    match code {
         Some(
             CannotOpen
             | DatabaseBusy

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+#![deny(missing_docs, rustdoc::broken_intra_doc_links)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
@@ -13,6 +14,6 @@ mod store;
 mod table;
 mod writer;
 
-pub use error::OpenError;
+pub use error::{OpenError, SqliteError};
 pub use store::SqliteStore;
 pub use table::{Table, Value};

@@ -9,7 +9,7 @@ use envelock::format::MAX_HEADER_LEN;
 use envelock::{Error, inspect};
 use envelock_ops::{
     CompareAndSwap, Expected, ItemKey, Listed, MovesBodies, Page, Properties, Replaced, Store,
-    StoreError, StoredHeader, StoredItem,
+    StoreError, StoredHeader, StoredItem, medium_id,
 };
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
@@ -26,6 +26,8 @@ const FIRST_READ: usize = 1024;
 /// What is read of bytes that are no message.
 const FIRST_BYTES: usize = 64;
 
+const LONGER: &str = "there are bytes behind the header: name the column as one of messages";
+
 /// The rows of a table of a SQLite database, each with a header.
 ///
 /// Listings go by the key, from one page to the next. A replacement is one `UPDATE` under the condition that the row has the
@@ -36,6 +38,8 @@ const FIRST_BYTES: usize = 64;
 /// A value that is not bytes is an item without a header, and is never written.
 pub struct SqliteStore {
     path: PathBuf,
+    /// The file as it was when it was opened.
+    id: String,
     table: Table,
     kind: KeyKind,
     /// Connections that read, and are not at work.
@@ -52,15 +56,13 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>, mut table: Table) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let path = std::path::absolute(path).map_err(|_| OpenError::NotFound(path.into()))?;
-        if !path.exists() {
-            return Err(OpenError::NotFound(path));
-        }
+        let id = medium_id(&path).map_err(|_| OpenError::NotFound(path.clone()))?;
         let reader = connect(&path)?;
         let kind = schema::check(&reader, &mut table)?;
         let writer = connect(&path)?;
         writer.pragma_update(None, "synchronous", "EXTRA")?;
         let writer = Writer::new(writer, &table);
-        Ok(SqliteStore { path, table, kind, readers: Mutex::new(vec![reader]), writer })
+        Ok(SqliteStore { path, id, table, kind, readers: Mutex::new(vec![reader]), writer })
     }
 
     /// Returns the table, its names as the database has them.
@@ -82,6 +84,18 @@ impl SqliteStore {
         let result = read(&reader);
         idle().push(reader);
         result
+    }
+
+    /// Reports that another file is there than before, such as a backup: what is open is the old one.
+    fn is_there(&self) -> Result<(), StoreError> {
+        let path = self.path.display();
+        match medium_id(&self.path) {
+            Ok(id) if id == self.id => Ok(()),
+            Ok(_) => Err(StoreError::unavailable(format!(
+                "{path} is another file than before: start again"
+            ))),
+            Err(error) => Err(StoreError::unavailable(format!("{path}: {error}"))),
+        }
     }
 
     /// Returns the key that comes before a page; `None` for the first page.
@@ -108,6 +122,7 @@ impl SqliteStore {
         let sql = format!(
             "SELECT {key}, {columns} FROM {table} {condition} ORDER BY {key} LIMIT {limit}"
         );
+        self.is_there()?;
         self.read_with(|reader| {
             let mut statement = reader.prepare_cached(&sql).map_err(store_error)?;
             let mut rows = match &after {
@@ -128,8 +143,9 @@ impl SqliteStore {
         })
     }
 
-    /// Reads the first bytes of a value.
-    fn first(&self, key: &RowKey, most: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    /// Reads the first bytes of a value; all of a header.
+    fn first(&self, item: &ItemKey, most: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(key) = self.kind.key(item) else { return Ok(None) };
         let (column, name) = (self.table.column(), self.table.table());
         let value = match self.table.value {
             Value::Header(_) => column,
@@ -141,6 +157,25 @@ impl SqliteStore {
             let read = statement.query_row([key], |row| Ok(bytes_of(row.get_ref(0)?).to_vec()));
             read.optional().map_err(store_error)
         })
+    }
+
+    /// Returns what is in front of the body of a message whose first bytes were read.
+    fn front(&self, item: &ItemKey, first: Vec<u8>) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut first = first;
+        let len = match front_len(&first) {
+            Some(len) => len,
+            None if first.len() < FIRST_READ => first.len(),
+            // A long header.
+            None => match self.first(item, MAX_HEADER_LEN)? {
+                Some(more) => {
+                    first = more;
+                    front_len(&first).unwrap_or(first.len())
+                }
+                None => return Ok(None),
+            },
+        };
+        first.truncate(len);
+        Ok(Some(first))
     }
 }
 
@@ -159,16 +194,28 @@ fn bytes_of(value: ValueRef<'_>) -> &[u8] {
     }
 }
 
-/// Returns how many of the first bytes of a message are what [`Store::read`] returns, or `None` if they are too few to
-/// tell.
-fn header_len(first: &[u8], most: usize) -> Option<usize> {
+fn length_of(row: &Row<'_>, column: usize) -> Result<Option<u64>, StoreError> {
+    let length: Option<i64> = row.get(column).map_err(store_error)?;
+    Ok(length.and_then(|length| u64::try_from(length).ok()))
+}
+
+/// Returns the length of the header in front of a message, or of what is shown of bytes that are none; `None` of a
+/// header that is cut off or malformed.
+fn front_len(first: &[u8]) -> Option<usize> {
     match inspect(first) {
         Ok(header) => Some(header.len()),
         Err(Error::NotEnvelock { .. }) => Some(first.len().min(FIRST_BYTES)),
-        // The whole value, or as much as a header can have.
-        Err(_) if first.len() < most || most == MAX_HEADER_LEN => Some(first.len()),
         Err(_) => None,
     }
+}
+
+fn is_header(bytes: &[u8]) -> bool {
+    inspect(bytes).is_ok_and(|header| header.len() == bytes.len())
+}
+
+/// Returns whether something is behind a header, which a replacement would delete.
+fn is_longer(bytes: &[u8]) -> bool {
+    inspect(bytes).is_ok_and(|header| header.len() < bytes.len())
 }
 
 impl Store for SqliteStore {
@@ -180,8 +227,7 @@ impl Store for SqliteStore {
         };
         Properties {
             name: format!("sqlite:{}?table={name}&key={key}&{column}", self.path.display()),
-            // Nothing in a database tells it from a copy, and none is created.
-            id: None,
+            id: Some(self.id.clone()),
             compare_and_swap: CompareAndSwap::Strong,
             moves_bodies,
             rewrites_bodies: false,
@@ -196,8 +242,7 @@ impl Store for SqliteStore {
         };
         let mut items = Vec::new();
         let is_last = self.rows(after, most, &length, |item, row| {
-            let bytes: Option<i64> = row.get(1).map_err(store_error)?;
-            items.push(Listed::new(item, bytes.and_then(|bytes| u64::try_from(bytes).ok())));
+            items.push(Listed::new(item, length_of(row, 1)?));
             Ok(())
         })?;
         Ok(Page { items, is_last })
@@ -209,34 +254,32 @@ impl Store for SqliteStore {
         most: usize,
         each: &mut dyn FnMut(StoredItem<'_>),
     ) -> Result<Option<bool>, StoreError> {
-        // What is in front of a body may take a second read.
-        if let Value::Message(_) = self.table.value {
-            return Ok(None);
-        }
         let column = self.table.column();
-        let is_last = self.rows(after, most, &column, |item, row| {
-            let header = bytes_of(row.get_ref(1).map_err(store_error)?);
-            each(StoredItem { key: &item, header, bytes: None });
+        let columns = match self.table.value {
+            Value::Header(_) => format!("{column}, NULL"),
+            Value::Message(_) => format!("substr({column}, 1, {FIRST_READ}), length({column})"),
+        };
+        let is_last = self.rows(after, most, &columns, |item, row| {
+            let first = bytes_of(row.get_ref(1).map_err(store_error)?);
+            let bytes = length_of(row, 2)?;
+            if let Value::Header(_) = self.table.value {
+                each(StoredItem { key: &item, header: first, bytes });
+            } else if let Some(header) = self.front(&item, first.to_vec())? {
+                each(StoredItem { key: &item, header: &header, bytes });
+            }
             Ok(())
         })?;
         Ok(Some(is_last))
     }
 
     fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
-        let Some(key) = self.kind.key(item) else { return Ok(None) };
-        for most in [FIRST_READ, MAX_HEADER_LEN] {
-            let Some(mut header) = self.first(&key, most)? else { return Ok(None) };
-            let len = match self.table.value {
-                Value::Header(_) => Some(header.len()),
-                Value::Message(_) => header_len(&header, most),
-            };
-            if let Some(len) = len {
-                header.truncate(len);
-                return Ok(Some(StoredHeader { header, ..StoredHeader::default() }));
-            }
-        }
-        // The second read tells.
-        Ok(None)
+        let Some(first) = self.first(item, FIRST_READ)? else { return Ok(None) };
+        let header = match self.table.value {
+            Value::Header(_) if is_longer(&first) => return Err(StoreError::broken(LONGER)),
+            Value::Header(_) => Some(first),
+            Value::Message(_) => self.front(item, first)?,
+        };
+        Ok(header.map(|header| StoredHeader { header, ..StoredHeader::default() }))
     }
 
     fn replace(
@@ -245,10 +288,18 @@ impl Store for SqliteStore {
         expected: Expected<'_>,
         new: &[u8],
     ) -> Result<Replaced, StoreError> {
-        match self.kind.key(item) {
-            Some(key) => self.writer.replace(key, expected.header, new),
-            None => Ok(Replaced::Gone),
+        let Some(key) = self.kind.key(item) else { return Ok(Replaced::Gone) };
+        match self.table.value {
+            Value::Header(_) if is_longer(expected.header) => {
+                return Err(StoreError::broken(LONGER));
+            }
+            // Where a body begins is known from a whole header alone.
+            Value::Message(_) if !is_header(expected.header) => return Ok(Replaced::Conflict),
+            _ => {}
         }
+        let replaced = self.writer.replace(key, expected.header, new)?;
+        self.is_there()?;
+        Ok(replaced)
     }
 
     /// Commits the header once more: the commit of a process that was killed may not have reached the disk.

@@ -5,7 +5,7 @@ mod common;
 use common::Database;
 use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, SlotLabel};
 use envelock_ops::test_util::{Fixture, check};
-use envelock_ops::{Expected, ItemKey, Replaced, Store, Token};
+use envelock_ops::{Expected, ItemKey, Replaced, Store, StoreError, StoredItem, Token};
 use envelock_sqlite::{OpenError, SqliteStore, Table, Value};
 use rusqlite::params;
 
@@ -102,6 +102,84 @@ fn body_behind_a_header_stays() {
     assert_eq!(rows.store.replace(&item, expected, &new).unwrap(), Replaced::Done);
     let message: Vec<u8> = rows.database.one("SELECT message FROM orders");
     assert_eq!(message, [new.as_slice(), rows.body].concat());
+}
+
+/// A column of messages that is named as one of headers.
+#[test]
+fn body_behind_a_header_is_no_header() {
+    let sql = "CREATE TABLE orders (id INTEGER PRIMARY KEY, message BLOB)";
+    let rows = Rows::new(sql, Value::Message("message".into()));
+    let (item, [old, new, _]) = (rows.keys(1).remove(0), headers());
+    rows.put(&item, &old);
+    let message: Vec<u8> = rows.database.one("SELECT message FROM orders");
+    let store = open(&rows.database, Value::Header("message".into())).unwrap();
+    let text =
+        "store failed: there are bytes behind the header: name the column as one of messages";
+    assert_eq!(store.read(&item).unwrap_err().to_string(), text);
+    let expected = Expected { header: &message, token: &Token::default() };
+    assert_eq!(store.replace(&item, expected, &new).unwrap_err().to_string(), text);
+    let expected = Expected { header: &old, token: &Token::default() };
+    assert_eq!(store.replace(&item, expected, &new).unwrap(), Replaced::Conflict);
+    assert_eq!(rows.database.one::<Vec<u8>>("SELECT message FROM orders"), message);
+}
+
+/// Nothing tells where the body of a damaged message begins.
+#[test]
+fn damaged_message_is_never_replaced() {
+    let sql = "CREATE TABLE orders (id INTEGER PRIMARY KEY, message BLOB)";
+    let rows = Rows::new(sql, Value::Message("message".into()));
+    let (item, [mut old, new, _]) = (rows.keys(1).remove(0), headers());
+    // The number of slots.
+    old[24] = 0;
+    rows.put(&item, &old);
+    let stored = rows.store.read(&item).unwrap().unwrap();
+    assert!(stored.header.len() > old.len());
+    assert_eq!(rows.store.replace(&item, stored.expected(), &new).unwrap(), Replaced::Conflict);
+}
+
+#[test]
+fn long_header_is_read_whole() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let others: Vec<_> =
+        (0..15).map(|number| MemoryKeyring::create(&format!("other{number}")).unwrap()).collect();
+    let envelope = Envelope::new(&keyring);
+    let mut header = envelope.start(0, Aad::none()).unwrap().header().to_vec();
+    for other in &others {
+        let granted = envelope.add_slot(&header, other, Default::default()).unwrap();
+        header = granted.into_header();
+    }
+    assert!(header.len() > 1024, "{}", header.len());
+    let sql = "CREATE TABLE orders (id INTEGER PRIMARY KEY, message BLOB)";
+    let rows = Rows::new(sql, Value::Message("message".into()));
+    let item = rows.keys(1).remove(0);
+    rows.put(&item, &header);
+    assert_eq!(rows.store.read(&item).unwrap().unwrap().header, header);
+    let mut scanned = Vec::new();
+    let each = &mut |item: StoredItem<'_>| scanned.push((item.header.to_vec(), item.bytes));
+    rows.store.scan(None, 9, each).unwrap();
+    assert_eq!(scanned, [(header.clone(), Some(header.len() as u64 + 5000))]);
+}
+
+/// Connections that are open keep the old file.
+#[test]
+fn database_that_is_put_back_from_a_backup() {
+    let rows = Rows::new(HEADERS, Value::Header("header".into()));
+    let (item, [old, new, _]) = (rows.keys(1).remove(0), headers());
+    rows.put(&item, &old);
+    let path = rows.database.path();
+    let backup = path.with_file_name("backup.db");
+    rows.database.connection().execute("VACUUM INTO ?", [backup.to_str()]).unwrap();
+    std::fs::rename(&backup, &path).unwrap();
+    let text = format!("store failed: {} is another file than before: start again", path.display());
+    let failed = |error: StoreError| {
+        assert_eq!((error.to_string(), error.is_retryable()), (text.clone(), true))
+    };
+    let expected = Expected { header: &old, token: &Token::default() };
+    failed(rows.store.replace(&item, expected, &new).unwrap_err());
+    failed(rows.store.list(None, 9).unwrap_err());
+    let again = open(&rows.database, Value::Header("header".into())).unwrap();
+    assert_ne!(again.properties().id, rows.store.properties().id);
+    assert_eq!(again.properties().name, rows.store.properties().name);
 }
 
 #[test]
@@ -241,8 +319,39 @@ fn databases_that_are_refused() {
     assert_eq!(open("absent.db"), format!("there is no database {path}/absent.db"));
     assert!(!directory.path().join("absent.db").exists());
     std::fs::write(directory.path().join("text.db"), "x".repeat(5000)).unwrap();
-    assert_eq!(open("text.db"), "file is not a database");
-    assert_eq!(open(""), "unable to open database file: ".to_owned() + &format!("{path}/"));
+    let text = "file is not a database: name a database that SQLite has made and that is not encrypted as a whole";
+    assert_eq!(open("text.db"), text);
+    let text =
+        "unable to open database file: check owner and mode of the file and of its directory";
+    assert_eq!(open("").replace(&format!(": {path}/"), ""), text);
+}
+
+/// A page of the table that is overwritten.
+#[test]
+fn damaged_database() {
+    let rows = Rows::new(HEADERS, Value::Header("header".into()));
+    let [old, ..] = headers();
+    rows.keys(500).iter().for_each(|item| rows.put(item, &old));
+    let path = rows.database.path();
+    drop(rows.store);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[5 * 4096..6 * 4096].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+    let store = open(&rows.database, Value::Header("header".into())).unwrap();
+    let error = store.list(None, 500).unwrap_err();
+    let text = "store failed: database disk image is malformed: restore it from a backup, or save what can be read \
+                by the command `.recover` of `sqlite3`";
+    assert_eq!((error.to_string().as_str(), error.is_retryable()), (text, false));
+}
+
+#[test]
+fn table_that_goes_away() {
+    let rows = Rows::new(HEADERS, Value::Header("header".into()));
+    rows.database.connection().execute("DROP TABLE orders", []).unwrap();
+    let error = rows.store.list(None, 9).unwrap_err();
+    let text =
+        "store failed: no such table: orders: if the table was changed meanwhile, start again";
+    assert_eq!((error.to_string().as_str(), error.is_retryable()), (text, false));
 }
 
 #[test]
@@ -277,7 +386,10 @@ fn lock_of_another_process_is_retryable() {
     let error = rows.store.replace(&item, expected, &new).unwrap_err();
     assert_eq!(
         (error.to_string().as_str(), error.is_retryable()),
-        ("store failed: database is locked", true)
+        (
+            "store failed: database is locked: another process has not given up its lock: try again",
+            true
+        )
     );
     // Rows can be read all the same.
     assert_eq!(rows.store.read(&item).unwrap().unwrap().header, old);

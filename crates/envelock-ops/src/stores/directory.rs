@@ -2,6 +2,7 @@
 
 use super::walk::Walk;
 use crate::item::{ItemKey, Listed, MAX_ITEM_KEY_LEN, Page};
+use crate::medium::medium_id;
 use crate::rewrite::Rewrite;
 use crate::store::{
     CompareAndSwap, Expected, MovesBodies, Properties, Replaced, Store, StoredHeader,
@@ -14,10 +15,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::UNIX_EPOCH;
 
 /// What the library leaves beside a message: a journal, and files that are not finished.
 const JOURNAL: &str = ".envelock-rewrap";
@@ -81,7 +80,7 @@ impl<K: Keyring, R: RandomSource> Directory<K, R> {
 
     /// Reports that another directory is there than before, such as the mount point of what was unmounted.
     fn is_there(&self) -> Result<(), StoreError> {
-        let id = root_id(&self.root).map_err(StoreError::unavailable)?;
+        let id = medium_id(&self.root).map_err(StoreError::unavailable)?;
         match self.id.get_or_init(|| Some(id.clone())) {
             Some(before) if *before != id => Err(StoreError::unavailable(format!(
                 "{:?} is another directory than before",
@@ -144,7 +143,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
         };
         Properties {
             name,
-            id: self.id.get_or_init(|| root_id(&self.root).ok()).clone(),
+            id: self.id.get_or_init(|| medium_id(&self.root).ok()).clone(),
             compare_and_swap: CompareAndSwap::Advisory,
             moves_bodies: match self.layout {
                 Layout::Inline => MovesBodies::OtherLength,
@@ -240,14 +239,6 @@ impl<K, R> fmt::Debug for Directory<K, R> {
             .field("layout", &self.layout)
             .finish_non_exhaustive()
     }
-}
-
-/// Returns what tells a directory from another one at the same place, and stays the same when it is mounted again: the
-/// number of a device does not.
-fn root_id(path: &Path) -> io::Result<String> {
-    let metadata = std::fs::metadata(path)?;
-    let created = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    Ok(format!("{}.{}", metadata.ino(), created.unwrap_or_default().as_nanos()))
 }
 
 /// Whether a file or directory of this name is no item: a journal, or what is not finished.
