@@ -6,8 +6,10 @@ use envelock::keyring::{
     SlotWriter, WrapContext,
 };
 use envelock::{Aad, DataKey, Envelope, KeyName, Keyring, Lifecycle, MemoryKeyring, SlotLabel};
-use envelock_remote::{StartError, SyncKeyring};
+use envelock_remote::scripted::{Fault, Method, ScriptedService};
+use envelock_remote::{RemoteKeyring, StartError, SyncKeyring};
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -153,6 +155,24 @@ fn call_from_a_task_without_budget_ends() {
             });
             task.await.expect("a call from a task without budget");
         });
+    }
+}
+
+/// A scheduler wakes what yields to it between its tasks, and this task stops it.
+#[test]
+fn second_attempt_of_a_batch_ends_in_a_task() {
+    for runtime in runtimes() {
+        let max_batch = NonZeroUsize::new(8).expect("not zero");
+        let service = ScriptedService::with_key("orders").with_max_batch(max_batch);
+        let backend = service.clone();
+        let keyring = SyncKeyring::start(async || RemoteKeyring::new(backend, "orders"));
+        let envelope = Envelope::new(keyring.expect("a thread"));
+        let message = envelope.encrypt(b"four boxes", Aad::none()).expect("a message");
+        service.set_latency(Duration::from_millis(20));
+        service.next(Method::Decrypt, [Some(Fault::ServerError)]);
+        let decrypt = async move { envelope.decrypt(&message, Aad::none()) };
+        let opened = runtime.block_on(runtime.spawn(decrypt)).expect("a task that ends");
+        assert_eq!(opened.expect("within the deadline"), b"four boxes");
     }
 }
 

@@ -4,9 +4,10 @@ use super::gate::{AttemptError, Gate};
 use super::{Failure, lock};
 use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -64,7 +65,7 @@ where
         let call = self.join(gate, key, Item { value, deadline, response }, send);
         if self.max_items > 1 {
             // Before its first poll the call takes the items of the callers that are behind in the queue.
-            tokio::task::yield_now().await;
+            one_turn().await;
         }
         call.await;
         // A call that ends without a response had left out the item: its deadline had passed.
@@ -108,6 +109,22 @@ where
         }
         call
     }
+}
+
+/// Ends the poll and has the task polled again, by any executor.
+///
+/// tokio's `yield_now` leaves the waker to the scheduler of the thread. That is stopped as long as a thread of it
+/// polls a call of a [`SyncKeyring`](crate::SyncKeyring).
+async fn one_turn() {
+    let mut is_later = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_later, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Closes a batch once, at the latest when it is dropped.
