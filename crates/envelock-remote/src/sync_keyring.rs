@@ -13,8 +13,8 @@ use std::future::Future;
 /// A [`Keyring`] over an [`AsyncKeyring`], for programs that do not await.
 ///
 /// It runs a runtime of tokio on a thread of its own, where the client of the service is built and its connections
-/// live. The thread that calls polls the call itself, so that no secret goes to another thread, and sleeps
-/// between polls.
+/// live. The calls of a [`RemoteKeyring`](crate::RemoteKeyring) are tasks of it. The thread that calls polls the operation
+/// itself and sleeps between polls: a data key is in its memory, in that of the call, and of the client.
 ///
 /// It works on any thread, also inside a runtime of the caller, of any kind. A call from a task stops the other
 /// tasks of its thread: await an [`AsyncKeyring`] there instead. It does not survive a `fork`.

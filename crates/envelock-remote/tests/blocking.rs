@@ -276,11 +276,22 @@ async fn calls_in_a_queue_share_their_threads() {
 #[tokio::test]
 async fn callers_that_do_not_poll_stop_no_other() {
     let blocking = Blocking::builder(keys()).max_in_flight(1).build();
-    let mut others: Vec<_> =
-        (0..3).map(|number| Box::pin(blocking.call(move |_| number))).collect();
+    // The first one lasts until the others were polled once.
+    let (all_wait, waits) = mpsc::channel::<()>();
+    let mut waits = Some(waits);
+    let mut others: Vec<_> = (0..3)
+        .map(|number| {
+            let waits = waits.take();
+            Box::pin(blocking.call(move |_| {
+                let _ = waits.map(|waits| waits.recv());
+                number
+            }))
+        })
+        .collect();
     for other in &mut others {
         assert!(other.as_mut().now_or_never().is_none());
     }
+    drop(all_wait);
     let last = tokio::time::timeout(Duration::from_secs(20), blocking.call(|_| 3));
     assert_eq!(last.await.expect("not for ever").unwrap(), 3);
     let others: Vec<_> = join_all(others).await.into_iter().map(Result::unwrap).collect();

@@ -3,7 +3,9 @@
 use envelock::{Aad, AsyncEnvelope, Error};
 use envelock_remote::scripted::{Fault, Method, ScriptedService};
 use envelock_remote::{CallOptions, RemoteKeyring, with_deadline};
+use futures_util::stream::{self, StreamExt};
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -166,4 +168,48 @@ async fn cancelled_half_frees_its_permits_at_once() {
         assert!(task.await.unwrap_err().is_cancelled());
     }
     bench.check_permits().await;
+}
+
+/// A stream that is not polled while its consumer awaits another call must not keep the permits from that one.
+#[tokio::test(start_paused = true)]
+async fn callers_that_are_not_polled_keep_no_permit() {
+    let bench = Bench::new(ScriptedService::with_key("orders"), options()).await;
+    let mut messages = bench.messages.iter();
+    let envelope = &*bench.envelope;
+    let decrypt = |message| async move { envelope.decrypt(message, Aad::none()).await };
+    let began = Instant::now();
+    let decrypts = stream::iter(messages.by_ref().take(300)).map(|message| decrypt(message));
+    let mut opened = pin!(decrypts.buffered(IN_FLIGHT * 2));
+    let mut count = 0;
+    while let Some(plaintext) = opened.next().await {
+        let again = envelope.encrypt(&plaintext.unwrap(), Aad::none()).await.unwrap();
+        assert!(envelope.decrypt(&again, Aad::none()).await.is_ok());
+        count += 1;
+    }
+    assert_eq!(count, 300);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    bench.check_permits().await;
+}
+
+/// A back end that panics: each of its callers does.
+#[tokio::test(start_paused = true)]
+async fn panic_of_the_back_end_reaches_its_callers() {
+    let service =
+        ScriptedService::with_key("orders").with_max_batch(NonZeroUsize::new(250).unwrap());
+    let bench = Bench::new(service, options()).await;
+    bench.service.next(Method::Decrypt, [Some(Fault::Panic)]);
+    let mut opened = bench.decrypt_all(Instant::now() + Duration::from_secs(60));
+    let mut panics = 0;
+    while let Some(ended) = opened.join_next().await {
+        match ended {
+            Ok((_, result)) => drop(result.unwrap()),
+            Err(error) => {
+                assert!(error.is_panic());
+                panics += 1;
+            }
+        }
+    }
+    assert_eq!((panics, bench.service.running()), (250, 0));
+    let opened = bench.decrypt_all(Instant::now() + Duration::from_secs(60)).join_all().await;
+    assert_eq!(count_opened(&opened), MESSAGES);
 }

@@ -2,20 +2,22 @@
 
 use super::gate::{AttemptError, Gate};
 use super::{Failure, lock};
-use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, Weak};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// Collects the items that come for a key until their call starts.
 ///
-/// That is one turn of the executor later, and when the gate lets the call through. No task is spawned: the
-/// callers poll the call, and it is dropped with the last of them. Items of callers that have left before it
-/// starts are not sent.
+/// That is one turn of the executor later, and when the gate lets the call through. The call is a task, which is aborted
+/// when the last of its callers leaves: a caller that is not polled, as in a buffered stream whose consumer awaits
+/// another call, would keep its permit from that one for ever. Items of callers that have left before it starts are not
+/// sent.
 pub(crate) struct Batches<K, I, O, E> {
     max_items: usize,
     open: Arc<Open<K, I, O, E>>,
@@ -26,7 +28,19 @@ type Open<K, I, O, E> = Mutex<HashMap<K, Batch<I, O, E>>>;
 
 struct Batch<I, O, E> {
     items: Arc<Mutex<Vec<Item<I, O, E>>>>,
-    call: WeakShared<BoxFuture<'static, ()>>,
+    call: Weak<Call>,
+}
+
+/// The task of a call, aborted when it is dropped.
+struct Call {
+    task: AbortHandle,
+    has_panicked: Arc<AtomicBool>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 struct Item<I, O, E> {
@@ -63,13 +77,15 @@ where
     {
         let (response, received) = oneshot::channel();
         let call = self.join(gate, key, Item { value, deadline, response }, send);
-        if self.max_items > 1 {
-            // Before its first poll the call takes the items of the callers that are behind in the queue.
-            one_turn().await;
+        match received.await {
+            Ok(result) => result,
+            Err(_) if call.has_panicked.load(Relaxed) => {
+                // The hook has reported it from the task.
+                resume_unwind(Box::new("the back end panicked"))
+            }
+            // A call that ends without a response had left out the item: its deadline had passed.
+            Err(_) => Err(AttemptError::Deadline),
         }
-        call.await;
-        // A call that ends without a response had left out the item: its deadline had passed.
-        received.await.unwrap_or(Err(AttemptError::Deadline))
     }
 
     /// Adds an item to the open batch of `key`, or to a new one.
@@ -79,7 +95,7 @@ where
         key: K,
         item: Item<I, O, E>,
         send: impl FnOnce(Vec<I>) -> F + Send + 'static,
-    ) -> Shared<BoxFuture<'static, ()>>
+    ) -> Arc<Call>
     where
         F: Future<Output = Result<Vec<Result<O, E>>, E>> + Send + 'static,
     {
@@ -101,30 +117,34 @@ where
         let items = Arc::new(Mutex::new(vec![item]));
         let closing =
             Closing { open: Arc::clone(&self.open), key: key.clone(), items: Arc::clone(&items) };
-        let call = run(Arc::clone(gate), closing, send).boxed().shared();
-        if self.max_items > 1
-            && let Some(call) = call.downgrade()
-        {
-            open.insert(key, Batch { items, call });
+        let has_panicked = Arc::default();
+        let panicked = Panicked(Arc::clone(&has_panicked));
+        let (gate, takes_others) = (Arc::clone(gate), self.max_items > 1);
+        let task = tokio::spawn(async move {
+            let _panicked = panicked;
+            if takes_others {
+                // The callers that are behind in the queue come first.
+                tokio::task::yield_now().await;
+            }
+            run(gate, closing, send).await;
+        });
+        let call = Arc::new(Call { task: task.abort_handle(), has_panicked });
+        if takes_others {
+            open.insert(key, Batch { items, call: Arc::downgrade(&call) });
         }
         call
     }
 }
 
-/// Ends the poll and has the task polled again, by any executor.
-///
-/// tokio's `yield_now` leaves the waker to the scheduler of the thread. That is stopped as long as a thread of it
-/// polls a call of a [`SyncKeyring`](crate::SyncKeyring).
-async fn one_turn() {
-    let mut is_later = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut is_later, true) {
-            return Poll::Ready(());
+/// Tells the callers that their call has panicked.
+struct Panicked(Arc<AtomicBool>);
+
+impl Drop for Panicked {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Relaxed);
         }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    }
 }
 
 /// Closes a batch once, at the latest when it is dropped.

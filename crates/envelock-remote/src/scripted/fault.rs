@@ -45,6 +45,8 @@ pub enum Fault {
     Refused(Refusal),
     /// No answer ever comes.
     Hang,
+    /// The client of the service panics.
+    Panic,
     /// The answer comes so much later.
     Slow(Duration),
     /// One answer too few.

@@ -182,6 +182,9 @@ impl ScriptedService {
             state.most_running = state.most_running.max(state.running);
             (Running(Arc::clone(&self.state)), state.latency, state.script.fault(method))
         };
+        if let Some(Fault::Panic) = fault {
+            std::panic::resume_unwind(Box::new("scripted"));
+        }
         if let Some(Fault::Hang) = fault {
             pending::<()>().await;
         }

@@ -120,6 +120,8 @@ async fn callers_that_leave_do_not_cancel_the_others() {
         for call in calls.iter_mut().flatten() {
             assert!(is_pending(call));
         }
+        // The task lets others come first, and then makes the call.
+        yield_now().await;
         yield_now().await;
         for call in calls.iter_mut().flatten() {
             assert!(is_pending(call));
@@ -155,6 +157,7 @@ async fn last_caller_ends_the_call_and_frees_its_permit() {
     let service = Service::new(8, &options().max_in_flight(1));
     let both = async { tokio::join!(service.call(0, 1, far()), service.call(0, 2, far())) };
     assert!(timeout(ms(5), both).await.is_err());
+    yield_now().await;
     assert_eq!((service.calls().len(), service.gate.available()), (1, 1));
     assert_eq!(service.call(0, 3, far()).await.unwrap(), 6);
     assert_eq!(service.calls(), [[3]]);
