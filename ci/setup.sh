@@ -16,7 +16,7 @@ libdir=/usr/lib/$(uname -m)-linux-gnu
 packages() {
     case $1 in
         tests)
-            printf '%s\n' cc=gcc python3=python3 valgrind=valgrind
+            printf '%s\n' cc=gcc python3=python3 sqlite3=sqlite3 valgrind=valgrind
             [ "$(uname -m)" != x86_64 ] || echo qemu-x86_64=qemu-user
             # Only root can mount the file systems that some tests fill.
             [ "$(id -u)" -ne 0 ] || printf '%s\n' mount=mount mkfs.ext4=e2fsprogs setpriv=util-linux

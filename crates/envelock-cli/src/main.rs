@@ -15,7 +15,7 @@
 //   keyring_locator, source_locator, locator   the text that names a keyring or a source
 //   open_keyring     a keyring is opened, or created, by its locator; service_keyring: one over a key service
 //   opened_keyring   what commands do with it
-//   open_source      the store of a source that was opened by its locator
+//   open_source      the store of a source that was opened by its locator; open_rows: rows of a database
 //   config           `envelock.toml`
 //   version_name, new_name, table   `orders:3`; names that are given; tables for people
 //   secrets, terminal, confirmation   passphrases, PINs and keys; questions to a person
@@ -33,6 +33,7 @@ mod locator;
 mod new_file;
 mod new_name;
 mod open_keyring;
+mod open_rows;
 mod open_source;
 mod opened_keyring;
 mod output;

@@ -3,7 +3,7 @@
 use crate::failure::{Exit, Failure};
 use crate::locator::encode;
 use crate::output::printable;
-use crate::source_locator::{HeaderPlace, ListFile, SourceLocator};
+use crate::source_locator::{HeaderPlace, ListFile, RowValue, SourceLocator};
 use envelock::{Envelope, Keyring, MemoryKeyring};
 use envelock_ops::stores::{Directory, Layout, Selection};
 use envelock_ops::{
@@ -21,7 +21,7 @@ pub type OpenStore = Box<dyn Store>;
 ///
 /// # Errors
 ///
-/// There is no such directory, or the list cannot be read.
+/// There is no such directory or table, or the list cannot be read.
 pub fn open_source(
     source: &SourceLocator,
     envelope: Envelope<Arc<dyn Keyring>>,
@@ -51,6 +51,7 @@ pub fn open_source(
             let store = Selection::new(directory(root, header)?, &name, items);
             Box::new(store.with_digest().requiring(|_| true))
         }
+        SourceLocator::Rows(rows) => crate::open_rows::open_rows(rows)?,
     })
 }
 
@@ -155,6 +156,20 @@ pub fn lasting_locator(source: &SourceLocator) -> Result<String, Failure> {
         SourceLocator::List { from: ListFile::StandardInput, .. } => {
             let next = "write the list to a file, so that the job can be resumed: `list:FILE`";
             return Err(Failure::usage("a job reads its list more than once", next));
+        }
+        SourceLocator::Rows(rows) => {
+            let encoded_text = |text: &str| encode(text.as_bytes());
+            let (kind, column) = match &rows.value {
+                RowValue::Header(column) => ("header", column),
+                RowValue::Message(column) => ("message", column),
+            };
+            return Ok(format!(
+                "sqlite:{}?table={}&key={}&{kind}={}",
+                encoded(&rows.database)?,
+                encoded_text(&rows.table),
+                encoded_text(&rows.key),
+                encoded_text(column)
+            ));
         }
     };
     if let HeaderPlace::Sidecar { suffix } = header {

@@ -70,6 +70,15 @@ impl SqliteStore {
         &self.table
     }
 
+    /// Writes a row as it is, and takes that back, to find out whether a job can write. Returns whether there is a row.
+    ///
+    /// # Errors
+    ///
+    /// The database or the row cannot be written.
+    pub fn try_write(&self) -> Result<bool, StoreError> {
+        self.writer.try_write().map_err(store_error)
+    }
+
     /// Calls `read` with a connection of its own.
     fn read_with<T>(
         &self,

@@ -23,6 +23,8 @@ pub(crate) struct Writer {
 }
 
 struct Statements {
+    /// One row, as it is.
+    rewrite: String,
     replace: String,
     read: String,
 }
@@ -39,11 +41,21 @@ impl Writer {
         let (name, key, column) = (table.table(), table.key(), table.column());
         let is_message = matches!(table.value, Value::Message(_));
         let statements = Statements {
+            rewrite: format!(
+                "UPDATE {name} SET {column} = {column} WHERE {key} = (SELECT min({key}) FROM {name})"
+            ),
             replace: format!("UPDATE {name} SET {column} = ?1 WHERE {key} = ?2 AND {column} = ?3"),
             read: format!("SELECT {column} FROM {name} WHERE {key} = ?1"),
         };
         let (queue, connection) = (Mutex::default(), Mutex::new(connection));
         Writer { queue, connection, statements, is_message }
+    }
+
+    /// Writes a row as it is, and rolls that back. Returns whether there is a row.
+    pub(crate) fn try_write(&self) -> rusqlite::Result<bool> {
+        let mut connection = lock(&self.connection);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        Ok(transaction.execute(&self.statements.rewrite, [])? > 0)
     }
 
     /// Replaces the header of a row if it is `expected`. It is durable when this returns.

@@ -18,7 +18,8 @@ use std::time::{Duration, SystemTime};
 
 const ROWS: i64 = 400;
 
-/// A table of messages under `orders:1`, and the keys.
+/// A table of messages under `orders:1`, and the keys. A table of whole messages has a rollback journal, the other one a
+/// write-ahead log.
 struct Bench {
     database: Database,
     keyring: Arc<FileKeyring>,
@@ -29,7 +30,8 @@ impl Bench {
     fn new(is_message: bool) -> Self {
         let columns = if is_message { "message BLOB" } else { "header BLOB, body BLOB" };
         let sql = format!("CREATE TABLE orders (id INTEGER PRIMARY KEY, {columns})");
-        let database = Database::new(&sql);
+        let mode = if is_message { "DELETE" } else { "WAL" };
+        let database = Database::new(&format!("PRAGMA journal_mode = {mode}; {sql}"));
         let keys = keys_beside(&database.path());
         let protection = Protection::unprotected_plaintext();
         let keyring = Arc::new(FileKeyring::create(keys, "orders", &protection).unwrap());

@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// Arguments of `envelock census`.
 #[derive(Args, Debug)]
 pub struct Census {
-    /// Messages: `dir:PATH`, `list:FILE`, `list:-`, or a name of envelock.toml.
+    /// Messages: `dir:PATH`, `list:FILE`, `list:-`, `sqlite:FILE?...`, or a name of envelock.toml.
     #[arg(value_name = "SOURCE")]
     source: String,
     /// Unwrap each slot and check its data key. Without it, labels count, which anyone can write.
@@ -88,11 +88,8 @@ impl Census {
             json.and_then(|json| crate::new_file::replace(path, &json))
                 .map_err(|error| Failure::io(subject, &error))?;
         }
-        let root = match &source {
-            SourceLocator::Directory { path, .. } => path,
-            SourceLocator::List { root, .. } => root,
-        };
-        let file = first.item.map(|item| root.join(OsStr::from_bytes(item.as_bytes())));
+        let item = first.item.as_ref().zip(source.root());
+        let file = item.map(|(item, root)| root.join(OsStr::from_bytes(item.as_bytes())));
         let absent = first.absent.text(report.tally.absent);
         self.print(context, &report, file.as_deref(), &absent)
     }

@@ -5,6 +5,7 @@ use super::job::settings::open_keyring;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::open_keyring::OpenKeyring;
+use crate::open_rows::try_write;
 use crate::open_source::{absolute, open_source};
 use crate::output::{Output, printable, shell_word};
 use crate::source_locator::{HeaderPlace, SourceLocator};
@@ -26,7 +27,7 @@ const SAMPLE: usize = 200;
 /// Arguments of `envelock doctor`.
 #[derive(Args, Debug)]
 pub struct Doctor {
-    /// Messages: `dir:PATH`, `list:FILE`, or a name [default: every source of envelock.toml].
+    /// Messages: `dir:PATH`, `list:FILE`, `sqlite:FILE?...`, or a name [default: every source of envelock.toml].
     #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
     /// Write no scratch message into the sources.
@@ -154,16 +155,15 @@ impl Doctor {
             true => drop(checks.check("rewrap", || rewrap_in_memory(&*store, &envelope, &items))?),
             false => checks.skip("rewrap", "list")?,
         }
-        let (root, header) = match source {
-            SourceLocator::Directory { path, header } => (path, header),
-            SourceLocator::List { root, header, .. } => (root, header),
-        };
-        match self.read_only {
-            true => Ok(()),
-            false => {
-                checks.check("replace", || replace_scratch(&absolute(root)?, header)).map(drop)
-            }
+        if self.read_only {
+            return Ok(());
         }
+        let replaced = checks.check("replace", || match source {
+            SourceLocator::Directory { path: root, header }
+            | SourceLocator::List { root, header, .. } => replace_scratch(&absolute(root)?, header),
+            SourceLocator::Rows(rows) => try_write(rows).map(Into::into),
+        });
+        replaced.map(drop)
     }
 }
 

@@ -3,6 +3,7 @@
 //! The `console` blocks of a page are one session: one shell, in one new directory. `$ ` begins a command and `> `
 //! continues it; the lines below are its output and its errors. `[..]` stands for any text within a line,
 //! and a line of `...` for any lines. A command that fails has `$ echo $?` below it.
+//! A block of ```` ```console sqlite ```` is left out of a program without feature `sqlite`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -24,7 +25,9 @@ fn entries(page: &str) -> Vec<Entry> {
     let (mut in_block, mut in_output) = (false, false);
     for (number, line) in page.lines().enumerate() {
         if line.starts_with("```") {
-            (in_block, in_output) = (!in_block && line == "```console", false);
+            let runs =
+                line == "```console" || cfg!(feature = "sqlite") && line == "```console sqlite";
+            (in_block, in_output) = (!in_block && runs, false);
         } else if !in_block {
         } else if let Some(command) = line.strip_prefix("$ ") {
             let command = command.to_string();

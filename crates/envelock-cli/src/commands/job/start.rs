@@ -23,7 +23,8 @@ use std::path::{Path, PathBuf};
 /// Arguments of `job plan` and `job start`.
 #[derive(Args, Debug)]
 pub struct JobOptions {
-    /// Messages: `dir:PATH`, `dir:PATH?header=sidecar`, `list:FILE`, or a name of envelock.toml.
+    /// Messages: `dir:PATH`, `dir:PATH?header=sidecar`, `list:FILE`,
+    /// `sqlite:FILE?table=TABLE&key=COLUMN&header=COLUMN`, or a name of envelock.toml.
     #[arg(value_name = "SOURCE")]
     source: String,
     #[command(flatten)]
@@ -158,8 +159,8 @@ impl JobOptions {
             return directory.clone();
         }
         let path = match source {
-            SourceLocator::Directory { path, .. } => path.clone(),
-            SourceLocator::List { root, .. } => root.clone(),
+            SourceLocator::Directory { path, .. } | SourceLocator::List { root: path, .. } => path,
+            SourceLocator::Rows(rows) => &rows.database,
         };
         let name = match self.source.contains(':') {
             true => path.file_name().map(|name| name.to_string_lossy().into_owned()),
