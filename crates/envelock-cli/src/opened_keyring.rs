@@ -93,16 +93,9 @@ impl OpenKeyring {
         }
     }
 
-    /// Returns the number of the last change.
-    ///
-    /// # Errors
-    ///
-    /// The service does not answer.
-    pub fn change_number(&self) -> Result<u64, Failure> {
-        match self.key_file() {
-            Some(file) => Ok(file.change_number()),
-            None => Ok(self.lifecycle().keysets()?.change()),
-        }
+    /// Returns the number of the last change, and none of a service: there a later change can have a smaller one.
+    pub fn change_number(&self) -> Option<u64> {
+        self.key_file().map(FileKeyring::change_number)
     }
 
     /// Returns the ids of the master keys, oldest first, which tell the keyring from others of its name.

@@ -108,7 +108,7 @@ impl Census {
         start.limits.concurrency = self.concurrency;
         if let Some(keyring) = keyring {
             start.keyring_ids = keyring.ids()?;
-            start.keyring_change = Some(keyring.change_number()?);
+            start.keyring_change = keyring.change_number();
         }
         let mut job = Job::new(definition, self.shard, (&[], 0), &start, operation)?;
         let mut console = Console::new(context.output(), stop_flag()?, None);

@@ -60,6 +60,26 @@ fn job_census_doctor_and_status_work() -> Result {
     Ok(())
 }
 
+/// The service counts no changes: the record of a key with fewer disabled versions has a smaller number.
+#[test]
+fn job_goes_on_after_a_version_is_enabled() -> Result {
+    let (_server, sandbox, options) = orders()?;
+    let ok = |command: &str| sandbox.ok(&format!("{options} {command}"));
+    sandbox.write("boxes", "four boxes")?;
+    std::fs::create_dir(sandbox.path("tree"))?;
+    for command in ["key rotate orders", "key disable orders:1"] {
+        ok(command)?;
+    }
+    (0..3).try_for_each(|number| ok(&format!("encrypt boxes -o tree/{number}")).map(drop))?;
+    ok("key rotate orders")?;
+    let halted = "job start dir:tree -d job --canary 1 --strata no --gate false";
+    sandbox.run(&format!("{options} {halted}"))?;
+    ok("key enable orders:1")?;
+    let status = ok("job status job --check")?;
+    assert!(status.contains("stage 1 of 2") && status.contains("let the job go on"), "{status}");
+    Ok(())
+}
+
 #[test]
 fn key_file_is_protected_by_the_service() -> Result {
     let (mut server, sandbox, options) = orders()?;

@@ -54,7 +54,7 @@ impl Run<'_> {
     fn check(&self, begun: Option<&Path>) -> Result<(), Failure> {
         let definition = &self.settings.definition;
         let start = Start {
-            keyring_change: Some(self.keyring.change_number()?),
+            keyring_change: self.keyring.change_number(),
             keyring_ids: self.keyring.ids()?,
             ..Start::new(now(), self.store.properties())
         };

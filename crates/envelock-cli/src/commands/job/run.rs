@@ -109,7 +109,7 @@ impl Run<'_> {
         let listed = before.map_or(0, |state| state.tally().listed);
         let start = Start {
             limits: wanted.limits,
-            keyring_change: Some(self.keyring.change_number()?),
+            keyring_change: self.keyring.change_number(),
             keyring_ids: self.keyring.ids()?,
             total: Some(total),
             earlier: self.earlier.clone(),
@@ -349,15 +349,15 @@ impl Run<'_> {
         Ok(labels.next())
     }
 
-    /// Reads the headers again if the keyring was changed since the job ran: a version that items need can be disabled.
+    /// Reads the headers again if the keyring may have changed since the job ran: a version that items need can be disabled.
     pub(super) fn check_versions(
         &self,
         before: Option<Option<u64>>,
         stop: &Arc<AtomicBool>,
     ) -> Result<(), Failure> {
         let definition = &self.settings.definition;
-        let change = Some(self.keyring.change_number()?);
-        let is_changed = before.is_some_and(|before| before != change);
+        let change = self.keyring.change_number();
+        let is_changed = before.is_some_and(|before| change.is_none() || before != change);
         if !is_changed || matches!(definition.task, Task::Restore { .. }) {
             return Ok(());
         }

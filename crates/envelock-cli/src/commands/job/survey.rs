@@ -89,7 +89,7 @@ impl Survey {
             missing: Mutex::default(),
         };
         let start = Start {
-            keyring_change: Some(keyring.change_number()?),
+            keyring_change: keyring.change_number(),
             ..Start::new(now(), store.properties())
         };
         let dry = Definition {
