@@ -6,7 +6,8 @@ use common::Database;
 use envelock::file::Protection;
 use envelock::{Aad, Envelope, FileKeyring, Lifecycle, inspect};
 use envelock_ops::drivers::{WorkDirectory, run};
-use envelock_ops::{Definition, End, EnvelopeOperation, Report, Shard, Start, Store, Tally, Task};
+use envelock_ops::test_util::SplitMix;
+use envelock_ops::{Definition, End, EnvelopeOperation, Report, Shard, Start, Store, Task};
 use envelock_sqlite::Value;
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ impl Bench {
         let bench = Bench { database, keyring, is_message };
         let connection = bench.database.connection();
         connection.execute_batch("BEGIN").unwrap();
-        (0..ROWS).for_each(|id| bench.insert(&connection, id));
+        (0..ROWS).for_each(|id| bench.insert(&connection, id, &bench.encrypt(id, 0)));
         connection.execute_batch("COMMIT").unwrap();
         bench
     }
@@ -47,11 +48,15 @@ impl Bench {
         value(self.is_message)
     }
 
+    /// Encrypts what an application wrote so many times before.
+    fn encrypt(&self, id: i64, before: u64) -> Vec<u8> {
+        let text = format!("{id} {before}");
+        Envelope::new(&*self.keyring).encrypt(text.as_bytes(), Aad::none()).unwrap()
+    }
+
     /// Writes a message as an application does.
-    fn insert(&self, connection: &Connection, id: i64) {
-        let envelope = Envelope::new(&*self.keyring);
-        let message = envelope.encrypt(format!("order {id}").as_bytes(), Aad::none()).unwrap();
-        let (header, body) = message.split_at(inspect(&message).unwrap().len());
+    fn insert(&self, connection: &Connection, id: i64, message: &[u8]) {
+        let (header, body) = message.split_at(inspect(message).unwrap().len());
         let done = match self.is_message {
             true => connection
                 .execute("INSERT OR REPLACE INTO orders VALUES (?, ?)", params![id, message]),
@@ -75,14 +80,36 @@ impl Bench {
         rows.unwrap().map(Result::unwrap).collect()
     }
 
-    /// Checks that each message opens and needs no rewrap.
-    fn check(&self) {
+    /// Checks that the messages are these, and that each opens.
+    fn check(&self, expected: &BTreeMap<i64, u64>) {
         let envelope = Envelope::new(&*self.keyring);
-        for (id, message) in self.messages() {
+        let messages = self.messages();
+        assert!(messages.keys().eq(expected.keys()));
+        for (id, message) in messages {
             let opened = envelope.decrypt(&message, Aad::none()).unwrap();
-            assert_eq!(opened, format!("order {id}").into_bytes());
-            assert!(!envelope.needs_rewrap(&message).unwrap(), "{id}");
+            assert_eq!(opened, format!("{id} {}", expected[&id]).into_bytes());
         }
+    }
+
+    /// Checks that nobody but jobs has written, and that they are done.
+    fn check_all(&self) {
+        assert_eq!(self.rewrapped(), 400);
+        self.check(&(0..ROWS).map(|id| (id, 0)).collect());
+    }
+
+    /// Counts the messages that need no rewrap.
+    fn rewrapped(&self) -> usize {
+        let envelope = Envelope::new(&*self.keyring);
+        let is_current = |message: &&Vec<u8>| !envelope.needs_rewrap(message).unwrap();
+        self.messages().values().filter(is_current).count()
+    }
+
+    /// Runs the job `job` to its end, which counts each row once.
+    fn finish(&self, bodies_before: &BTreeMap<i64, Vec<u8>>) {
+        let tally = self.run("job").tally;
+        assert_eq!((tally.listed, tally.changed), (400, 400), "{tally}");
+        assert_eq!(bodies(&self.messages()), *bodies_before);
+        self.check_all();
     }
 
     fn run(&self, directory: &str) -> Report {
@@ -136,7 +163,7 @@ fn bodies_stay_and_a_second_job_changes_nothing() {
         let report = bench.run("job");
         assert_eq!((report.tally.listed, report.tally.changed), (400, 400));
         assert_eq!(bodies(&bench.messages()), before);
-        bench.check();
+        bench.check_all();
         let written: Vec<_> = bench.messages().into_values().collect();
         let again = bench.run("again").tally;
         assert_eq!((again.listed, again.current, again.is_complete()), (400, 400, true));
@@ -147,34 +174,47 @@ fn bodies_stay_and_a_second_job_changes_nothing() {
 #[test]
 fn application_that_writes_meanwhile_wins() {
     for is_message in [false, true] {
-        let bench = Bench::new(is_message);
+        let bench = &Bench::new(is_message);
+        // Of processes that have not seen the rotation.
+        let old = [0, 1, 2, 3].map(|writer| {
+            let ids = (0..ROWS).filter(move |id| id % 4 == writer);
+            let of = |before| move |id| (id, before, bench.encrypt(id, before));
+            (1..6).flat_map(|before| ids.clone().map(of(before))).collect::<Vec<_>>()
+        });
         bench.keyring.rotate().unwrap();
-        let (is_done, bench) = (AtomicBool::new(false), &bench);
-        let report = std::thread::scope(|scope| {
-            for writer in 0..4 {
-                let is_done = &is_done;
-                scope.spawn(move || {
-                    let connection = bench.database.connection();
-                    for id in (0..ROWS).cycle().filter(|id| id % 4 == writer) {
-                        if is_done.load(Ordering::Relaxed) {
-                            return;
-                        }
-                        match id % 5 {
-                            0 => drop(connection.execute("DELETE FROM orders WHERE id = ?", [id])),
-                            _ => bench.insert(&connection, id),
-                        }
-                    }
-                });
+        let is_done = AtomicBool::new(false);
+        // Writes the rows that are its own in turn, until the job is done; returns which message each has.
+        let write = |old: Vec<(i64, u64, Vec<u8>)>| {
+            let connection = bench.database.connection();
+            let mut written: BTreeMap<i64, u64> = old.iter().map(|(id, ..)| (*id, 0)).collect();
+            for (id, before, message) in old.iter().cycle() {
+                if is_done.load(Ordering::Relaxed) {
+                    break;
+                }
+                if *before == 3 {
+                    connection.execute("DELETE FROM orders WHERE id = ?", [id]).unwrap();
+                    written.remove(id);
+                } else {
+                    bench.insert(&connection, *id, message);
+                    written.insert(*id, *before);
+                }
             }
+            written
+        };
+        let (report, written) = std::thread::scope(|scope| {
+            let writers = old.map(|old| scope.spawn(|| write(old)));
             let report = bench.run("job");
             is_done.store(true, Ordering::Relaxed);
-            report
+            let written = writers.into_iter().flat_map(|writer| writer.join().unwrap());
+            (report, written.collect::<BTreeMap<_, _>>())
         });
-        let Tally { listed, failed, .. } = report.tally;
-        assert!(report.tally.is_complete() || failed == 0, "{:?}", report.tally);
-        assert!(listed >= 300, "{listed}");
-        // Those that the writers were faster at are current, since they wrap under the primary.
-        bench.check();
+        println!("{}", report.tally);
+        assert!(report.tally.changed > 50 && report.tally.failed == 0, "{}", report.tally);
+        bench.check(&written);
+        let again = bench.run("again").tally;
+        assert!(again.is_complete() && again.changed > 0, "{again}");
+        assert_eq!(bench.rewrapped(), written.len());
+        bench.check(&written);
     }
 }
 
@@ -190,9 +230,9 @@ fn two_jobs_at_once() {
     for tally in [one, two] {
         assert_eq!((tally.listed, tally.failed, tally.gone), (400, 0, 0));
     }
-    assert!(one.changed + two.changed >= 400);
+    assert_eq!(one.changed + two.changed, 400);
     assert_eq!(bodies(&bench.messages()), before);
-    bench.check();
+    bench.check_all();
 }
 
 const CHILD: &str = "ENVELOCK_TEST_DATABASE";
@@ -212,6 +252,7 @@ fn child() {
 #[test]
 fn kills_lose_no_message() {
     let kills = std::env::var("ENVELOCK_KILLS").map_or(50, |kills| kills.parse().unwrap());
+    let mut random = SplitMix::new(9);
     for is_message in [false, true] {
         let bench = Bench::new(is_message);
         let path = bench.database.path();
@@ -220,39 +261,35 @@ fn kills_lose_no_message() {
         }
         bench.keyring.rotate().unwrap();
         let before = bodies(&bench.messages());
-        let (mut delay, mut killed, mut ended) = (1, 0, 0);
-        while killed < kills / 2 {
+        // How many rows were rewrapped when a process was killed.
+        let mut killed_at = Vec::new();
+        let mut most = 50;
+        while killed_at.len() < kills / 2 {
             let mut child = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "child", "--ignored"])
                 .env(CHILD, &path)
                 .stdout(Stdio::null())
                 .spawn()
                 .unwrap();
-            // From the first statement to the last.
-            delay = delay * 7 % 101;
-            std::thread::sleep(Duration::from_millis(delay));
+            std::thread::sleep(Duration::from_millis(random.below(most)));
             let status = child.try_wait().unwrap();
             child.kill().unwrap();
             child.wait().unwrap();
-            if status.is_none() {
-                killed += 1;
+            let Some(status) = status else {
+                killed_at.push(bench.rewrapped());
+                // From the first statement to the last.
+                most += 1;
                 continue;
-            }
-            assert!(status.unwrap().success());
-            ended += 1;
-            let report = bench.run("job");
-            let Tally { listed, changed, current, .. } = report.tally;
-            assert_eq!((listed, changed + current), (400, 400));
-            bench.check();
+            };
+            assert!(status.success());
+            most /= 2;
+            bench.finish(&before);
             std::fs::remove_dir_all(path.with_file_name("job")).unwrap();
             bench.keyring.rotate().unwrap();
         }
-        let report = bench.run("job");
-        assert_eq!(report.tally.changed + report.tally.current, 400, "after {ended} ends");
-        assert_eq!(bodies(&bench.messages()), before);
-        bench.check();
+        bench.finish(&before);
+        println!("killed after so many of {ROWS} rows: {killed_at:?}");
         assert_eq!(bench.run("again").tally.current, 400);
-        let check: String = bench.database.one("PRAGMA integrity_check");
-        assert_eq!(check, "ok");
+        assert_eq!(bench.database.one::<String>("PRAGMA integrity_check"), "ok");
     }
 }
