@@ -4,7 +4,7 @@ use crate::ServiceError;
 use crate::backend::{Backend, Decrypt, Decrypted, Description, Encrypt, Encrypted};
 use crate::call::batch::Batches;
 use crate::call::operation::Operations;
-use crate::call::{CallError, CallOptions, with_deadline};
+use crate::call::{CallError, CallOptions, with_own_deadline};
 use envelock::KeyVersion;
 use envelock::keyring::KeyringError;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl<B: Backend> Service<B> {
     where
         F: Future<Output = Result<T, ServiceError>>,
     {
-        with_deadline(until, self.operations.run_call(start)).await.map_err(Failure)
+        with_own_deadline(until, self.operations.run_call(start)).await.map_err(Failure)
     }
 
     pub(crate) async fn encrypt(
@@ -174,7 +174,7 @@ impl<B: Backend> Service<B> {
             let send = move |items| send(backend, name, items);
             batches.call(self.operations.gate(), Arc::clone(&key), item, send)
         });
-        with_deadline(until, call).await.map_err(Failure)
+        with_own_deadline(until, call).await.map_err(Failure)
     }
 }
 
@@ -187,5 +187,26 @@ impl Plain {
 impl Wrapped {
     fn as_item(&self) -> Decrypt<'_> {
         Decrypt { version: self.version, blob: &self.blob, context: &self.context }
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use super::*;
+    use crate::scripted::ScriptedService;
+    use crate::with_deadline;
+    use std::time::Duration;
+
+    /// Another caller can be the first that polls a shared call, and leave before.
+    #[tokio::test(start_paused = true)]
+    async fn shared_call_has_the_deadline_of_its_starter() {
+        let backend = ScriptedService::with_key("orders");
+        backend.set_latency(Duration::from_secs(2));
+        let service = Service::new(backend, CallOptions::default());
+        let [early, late] = [1, 5].map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        let described = with_deadline(early, service.describe("orders", late)).await;
+        assert!(described.is_ok(), "{described:?}");
+        let early = with_deadline(late, service.describe("orders", Instant::now())).await;
+        assert!(early.is_err_and(|failure| failure.is_deadline()));
     }
 }

@@ -23,6 +23,11 @@ pub fn with_deadline_sync<T>(deadline: Instant, work: impl FnOnce() -> T) -> T {
     DEADLINE.sync_scope(earlier(deadline), work)
 }
 
+/// Runs a call that several callers share with the deadline of the one that started it, whoever polls it.
+pub(crate) async fn with_own_deadline<F: Future>(deadline: Instant, future: F) -> F::Output {
+    DEADLINE.scope(deadline, future).await
+}
+
 fn earlier(deadline: Instant) -> Instant {
     DEADLINE.try_with(|outer| deadline.min(*outer)).unwrap_or(deadline)
 }

@@ -16,6 +16,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use deadline::with_own_deadline;
 pub use deadline::{with_deadline, with_deadline_sync};
 pub use error::CallError;
 pub use options::CallOptions;
