@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Decrypted, Description};
 use crate::call::lock;
+use crate::call::task::as_task;
 use crate::flight::Flights;
 use crate::metadata::{Ages, Lookup, Metadata};
 use crate::service::{Failure, Service, Wrapped};
@@ -178,7 +179,10 @@ impl<B: Backend> Inner<B> {
         let start = || {
             let (inner, key) = (Arc::clone(self), Arc::clone(key));
             async move {
-                let described = inner.service.describe(&key.name, deadline).await;
+                let (of, name) = (Arc::clone(&inner), key.shared_name());
+                let describe = async move { of.service.describe(&name, deadline).await };
+                // A caller that is not polled keeps no permit from others.
+                let described = as_task(describe).await;
                 let result = described.and_then(checked).map(Arc::new);
                 lock(&key.metadata).store(&result, Instant::now());
                 result

@@ -3,6 +3,7 @@
 use envelock::{Aad, AsyncEnvelope, Error};
 use envelock_remote::scripted::{Fault, Method, ScriptedService};
 use envelock_remote::{CallOptions, RemoteKeyring, with_deadline};
+use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use std::num::NonZeroUsize;
 use std::pin::pin;
@@ -189,6 +190,28 @@ async fn callers_that_are_not_polled_keep_no_permit() {
     assert_eq!(count, 300);
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     bench.check_permits().await;
+}
+
+/// The same of a caller that waits for the description of another key.
+#[tokio::test(start_paused = true)]
+async fn caller_that_is_not_polled_describes() {
+    let service = ScriptedService::with_key("orders");
+    service.create("letters");
+    let letters = AsyncEnvelope::new(RemoteKeyring::new(service.clone(), "letters").unwrap());
+    let message = letters.encrypt(b"four boxes", Aad::none()).await.unwrap();
+    let keyring = RemoteKeyring::builder(service.clone(), "orders").also_opens("letters");
+    let keyring = keyring.calls(options().max_in_flight(1)).build().unwrap();
+    let envelope = AsyncEnvelope::new(keyring);
+    service.set_latency(LATENCY);
+    let first = envelope.encrypt(b"four boxes", Aad::none());
+    let mut idle = pin!(envelope.decrypt(&message, Aad::none()));
+    let (first, ()) = tokio::join!(first, async {
+        sleep(LATENCY / 2).await;
+        assert!(idle.as_mut().now_or_never().is_none());
+    });
+    first.unwrap();
+    envelope.encrypt(b"four boxes", Aad::none()).await.unwrap();
+    assert_eq!(idle.await.unwrap(), b"four boxes");
 }
 
 /// A back end that panics: each of its callers does.

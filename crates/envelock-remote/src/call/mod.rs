@@ -13,6 +13,7 @@ pub(crate) mod gate;
 pub(crate) mod operation;
 mod options;
 mod service;
+pub(crate) mod task;
 #[cfg(test)]
 mod tests;
 
