@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the dependencies of the crate: `zeroize` is on wherever keys are kept, whatever features
-# are chosen, nothing unwanted comes with them, and `src` has unsafe code in one module only, behind
-# feature `pkcs11` (THREATS 46; G26).
+# are chosen, nothing unwanted comes with them or with the program, and `src` has unsafe code in one
+# module only, behind feature `pkcs11` (THREATS 46; G26).
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -121,8 +121,28 @@ crates() {
         cut -d ' ' -f 1 | sort -u
 }
 
+# Of the program: no C code without a feature, and its manifest says how many crates of others each feature adds.
+check_program() {
+    local base found feature added
+    base=$(program_crates)
+    found=$(grep -xE 'ring|libsqlite3-sys' <<<"$base" || true)
+    [[ -z $found ]] || fail "unwanted dependency of the program: $found"
+    for feature in sqlite transit; do
+        added=$(comm -13 <(echo "$base") <(program_crates --features "$feature") | wc -l)
+        grep -B1 "^$feature = " crates/envelock-cli/Cargo.toml | grep -q "it adds $added crates to $(wc -l <<<"$base")" ||
+            fail "feature $feature of the program adds $added crates to $(wc -l <<<"$base"): say so in its manifest"
+        checks=$((checks + 1))
+    done
+}
+
+program_crates() {
+    cargo tree --locked --package envelock-cli --edges normal,build --prefix none "$@" | cut -d ' ' -f 1 |
+        grep -v '^envelock' | sort -u
+}
+
 checks=0
 check_core
+check_program
 check_aws_lc
 check_graviola
 check_pkcs11
