@@ -193,7 +193,8 @@ fn listed_paths_that_do_not_exist_are_left() {
     let root = bench.path("tree");
     let mut paths: Vec<String> =
         bench.plaintexts.keys().map(|it| it.display().to_string()).collect();
-    paths.extend(["e", "d", "c", "b", "a"].map(String::from));
+    // Below a directory that does not exist, too.
+    paths.extend(["e", "d", "c", "b/b", "a"].map(String::from));
     let write = |paths: &[String]| std::fs::write(bench.path("list"), paths.join("\n")).unwrap();
     let source = format!("list:{}?root={}", bench.path("list").display(), root.display());
     write(&paths[..4]);
@@ -206,7 +207,7 @@ fn listed_paths_that_do_not_exist_are_left() {
     let counts =
         "rewrapped 3  current 0  excluded 0  conflict 0  gone 5 (5 absent)  failed 0  = listed 8\n";
     assert!(job.stdout.starts_with(counts), "{}", job.stdout);
-    let what = "5 items are left, which do not exist: a, b, c and 2 more";
+    let what = "5 items are left, which do not exist: a, b/b, c and 2 more";
     let again = format!(
         "`envelock -k file:{} job start '{source}' -d job-2.job`",
         bench.path("o.keys").display()
@@ -225,11 +226,12 @@ fn listed_paths_that_do_not_exist_are_left() {
         let census = bench.run_to(3, &[&["census", source.as_str()], mode].concat());
         let next = "correct the list, or put back what is missing, then count again";
         let expected =
-            format!("envelock: 5 listed items do not exist: a, b, c and 2 more\nnext: {next}\n");
+            format!("envelock: 5 listed items do not exist: a, b/b, c and 2 more\nnext: {next}\n");
         assert_eq!(census.stderr, expected);
     }
     // A retry finds what was put back, and leaves the rest.
-    for name in ["a", "b", "c", "d"] {
+    std::fs::create_dir(root.join("b")).unwrap();
+    for name in ["a", "b/b", "c", "d"] {
         std::fs::copy(&paths[0], root.join(name)).unwrap();
     }
     let retry = bench.run_to(3, &["job", "retry", "job"]);

@@ -178,7 +178,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
         let path = self.path(item)?;
         let header = match MessageFile::open(&path) {
             Ok(message) => message.header().to_vec(),
-            Err(error) => match is_missing(&error) {
+            Err(error) => match is_missing(&error) || is_absent(&path) {
                 true => return self.gone(&path),
                 false if error.backend::<MessageFileError>().is_some() => {
                     return Err(StoreError::envelope(error));
@@ -208,7 +208,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
             return Ok(Replaced::Conflict);
         }
         let replaced = replace_header(&self.envelope, &path, expected.header, new);
-        self.checked(replaced_by(replaced.map(|change| change.is_some()))?)
+        self.checked(replaced_by(&path, replaced.map(|change| change.is_some()))?)
     }
 
     fn rewrite(
@@ -224,7 +224,8 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
         }
         let (path, stream) = (self.path(item)?, new.stream()?);
         let aad = new.associated_data();
-        self.checked(replaced_by(reencrypt(&self.envelope, &path, expected.header, stream, aad))?)
+        let replaced = reencrypt(&self.envelope, &path, expected.header, stream, aad);
+        self.checked(replaced_by(&path, replaced)?)
     }
 
     fn settle(&self, item: &ItemKey, expected: Expected<'_>) -> Result<Replaced, StoreError> {
@@ -273,17 +274,24 @@ fn is_missing(error: &Error) -> bool {
     matches!(error.backend(), Some(MessageFileError::File(FileError::NotFound { .. })))
 }
 
+/// Returns whether a path does not exist, or a directory on the way to it.
+fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| {
+        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    })
+}
+
 fn is_changed(error: &Error) -> bool {
     matches!(error.backend(), Some(MessageFileError::File(FileError::Changed { .. })))
 }
 
-fn replaced_by(replaced: Result<bool, Error>) -> Result<Replaced, StoreError> {
+fn replaced_by(path: &Path, replaced: Result<bool, Error>) -> Result<Replaced, StoreError> {
     match replaced {
         Ok(true) => Ok(Replaced::Done),
         Ok(false) => Ok(Replaced::Conflict),
         // A process without the lock was faster.
         Err(error) if is_changed(&error) => Ok(Replaced::Conflict),
-        Err(error) if is_missing(&error) => Ok(Replaced::Gone),
+        Err(error) if is_missing(&error) || is_absent(path) => Ok(Replaced::Gone),
         // The condition, or what is there, is no header of the same message.
         Err(Error::OtherMessage { .. }) => Ok(Replaced::Conflict),
         Err(error) => Err(StoreError::envelope(error)),

@@ -288,3 +288,27 @@ fn mount_point_without_its_file_system_is_another_source() {
     assert_eq!((report.tally.changed, report.adopted.len()), (20, 1));
     check_tree(&Layout::Inline, &bodies, 2);
 }
+
+#[test]
+fn item_of_a_deleted_directory_is_gone() {
+    for layout in layouts() {
+        let directory = scratch();
+        let root = directory.path().join("tree");
+        write_tree(&root, &layout, 5);
+        let store = store(&root, &layout);
+        let item = store.list(None, 1).unwrap().items.remove(0).key;
+        let stored = store.read(&item).unwrap().unwrap();
+        let parent = root.join(item.to_string()).parent().unwrap().to_path_buf();
+        assert_ne!(parent, root);
+        fs::remove_dir_all(&parent).unwrap();
+        assert!(store.read(&item).unwrap().is_none());
+        let replaced = store.replace(&item, stored.expected(), &stored.header).unwrap();
+        assert_eq!(replaced, Replaced::Gone);
+        // A file of its name.
+        fs::write(&parent, "text").unwrap();
+        assert!(store.read(&item).unwrap().is_none());
+        // Nothing is gone from a root that is away.
+        fs::rename(&root, directory.path().join("away")).unwrap();
+        assert!(store.read(&item).unwrap_err().is_retryable());
+    }
+}
