@@ -202,3 +202,36 @@ fn status_checks_what_a_resume_would_refuse() {
     bench.keyring().disable(KeyVersion::FIRST).unwrap();
     bench.run_to(0, &check);
 }
+
+/// Puts `orders` and `audit` in one keyring, none of which is selected, and has a job move the items of `orders` before it halts.
+fn halted_over_two_keys(items: &str) -> Bench {
+    let bench = Bench::rotated(4);
+    bench.run_to(0, &["key", "create", "audit"]);
+    for name in ["tree/y", "tree/z"] {
+        bench.run_to(0, &["encrypt", "o.keys", "--key", "audit", "-o", name]);
+    }
+    bench.run_to(0, &["key", "rotate", "audit"]);
+    let budget = format!("budget={items}");
+    let start = ["job", "start", "dir:tree", "--canary", "none", "-d", "job", "--page", "2"];
+    bench.run_to(4, &[&start[..], &["--set", &budget]].concat());
+    bench.run_to(0, &["key", "rotate", "orders"]);
+    bench
+}
+
+#[test]
+fn rotation_between_two_runs_is_told() {
+    // The second run moves items of the rotated key, or finds none.
+    for items in ["2", "4"] {
+        let bench = halted_over_two_keys(items);
+        let resumed = bench.run_to(3, &["job", "resume", "job", "--set", "budget=none"]);
+        let counts = "rewrapped 6  current 0  excluded 0  conflict 0  gone 0  failed 0  = listed 6";
+        assert!(resumed.stdout.starts_with(counts), "{}", resumed.stdout);
+        let what = "envelock: the primary changed while the job ran: items can be under either one";
+        assert!(resumed.stderr.starts_with(what), "{}", resumed.stderr);
+        let report = std::fs::read_to_string(bench.path("job/0-of-1.report.json")).unwrap();
+        assert!(report.contains(r#""targets_changed": true"#), "{report}");
+        bench.run_to(3, &["job", "resume", "job"]);
+        bench.run_to(0, &["job", "start", "dir:tree", "-d", "next"]);
+        bench.check(3);
+    }
+}

@@ -127,6 +127,8 @@ impl Job {
         for (version, is_primary) in seen {
             self.state.targets_changed |= !is_primary;
             if !known.contains(&version) {
+                // What an earlier run wrote under another version of the name is not read again.
+                self.state.targets_changed |= known.iter().any(|other| other.name == version.name);
                 known.push(version);
             }
         }

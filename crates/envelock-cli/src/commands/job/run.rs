@@ -132,13 +132,21 @@ impl Run<'_> {
             .with_total(Some(total))
             .with_gate(gate, self.settings.gate_seconds, self.releases, self.directory.into());
         let threads = start.limits.concurrency.max(THREADS);
-        let end = drive(&mut job, threads, self.store, self.keys, &mut records, &mut console);
+        let mut end = drive(&mut job, threads, self.store, self.keys, &mut records, &mut console);
         console.finish();
+        // The keys of a run do not tell about a name that it read no message of: an earlier run may have.
+        let overtaken = match &mut end {
+            End::Finished(report) if !was_finished => self.overtaken(report).map(|overtaken| {
+                report.targets_changed |= overtaken.is_some();
+            }),
+            _ => Ok(()),
+        };
         records.write_report(end.report()).map_err(Failure::from)?;
         self.context.flush([self.keyring]);
         let was_stopped = console.was_stopped();
         // Live counts: the report has whole pages.
         self.print(end.report(), job.tally())?;
+        overtaken?;
         match end {
             // The run that finished it was killed before its report.
             End::Finished(report) if was_finished => self.finished_before(&report),
