@@ -155,7 +155,7 @@ fn bodies(messages: &BTreeMap<i64, Vec<u8>>) -> BTreeMap<i64, Vec<u8>> {
 }
 
 #[test]
-fn bodies_stay_and_a_second_job_changes_nothing() {
+fn bodies_stay_and_a_second_job_is_idle() {
     for is_message in [false, true] {
         let bench = Bench::new(is_message);
         bench.keyring.rotate().unwrap();

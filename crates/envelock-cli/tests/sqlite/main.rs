@@ -98,7 +98,7 @@ fn job_over_either_column_and_back() -> Result {
 }
 
 #[test]
-fn name_of_the_configuration_begins_at_its_file() -> Result {
+fn configuration_names_begin_at_its_file() -> Result {
     let sandbox = rows()?;
     sandbox.write("envelock.toml", format!("[sources.rows]\nlocator = \"{HEADERS}\"\n"))?;
     std::fs::create_dir(sandbox.path("other"))?;
