@@ -75,8 +75,10 @@ impl<B: Administer> Lifecycle for SyncKeyring<RemoteKeyring<B>> {
             planned_material(material, backend.algorithm())
         })?;
         for change in changes {
-            self.administer(|backend, _| backend.change(&before, change))?;
+            let made = self.administer(|backend, _| backend.change(&before, change));
+            // It may have been made although its answer is lost.
             self.keyring().forget_metadata();
+            made?;
         }
         // The change is made, whether or not its number can be read. A number that is wrong is a conflict later.
         if let Ok(after) = self.keysets() {

@@ -56,14 +56,28 @@ impl ServiceKey {
         lock(&self.metadata).expire();
     }
 
-    pub(crate) fn forget(&self) {
-        *lock(&self.metadata) = Metadata::default();
+    fn forget(&self, floor: u64) {
+        lock(&self.metadata).forget(floor);
+    }
+
+    /// Returns the error of a call for this key. If the service does not have the key, the error names it.
+    pub(crate) fn error(&self, failure: Failure) -> KeyringError {
+        if failure.is_unknown_key() {
+            return KeyringError::unknown_key(self.name().as_str());
+        }
+        failure.into()
     }
 }
 
 impl<B> Inner<B> {
     pub(crate) fn keys(&self) -> impl Iterator<Item = &Arc<ServiceKey>> {
         iter::once(&self.own).chain(&self.others)
+    }
+
+    /// Forgets the metadata of all keys, also that of loads that are running.
+    pub(crate) fn forget_metadata(&self) {
+        let floor = self.describes.now();
+        self.keys().for_each(|key| key.forget(floor));
     }
 
     pub(crate) fn key(&self, name: KeyName<'_>) -> Option<&Arc<ServiceKey>> {
@@ -106,7 +120,7 @@ impl<B: Backend> Inner<B> {
     /// Returns the metadata that was loaded, without a call.
     pub(crate) fn in_memory(&self, key: &ServiceKey) -> Result<Arc<Description>, KeyringError> {
         let known = lock(&key.metadata).in_memory(Instant::now(), self.ages);
-        Ok(known.unwrap_or_else(|| Err(Failure::not_prepared()))?)
+        known.unwrap_or_else(|| Err(Failure::not_prepared())).map_err(|failure| key.error(failure))
     }
 
     /// Returns the metadata of `key`.
@@ -123,7 +137,7 @@ impl<B: Backend> Inner<B> {
                 Ok(description)
             }
             Lookup::Due(stale) => {
-                self.load(key, deadline, None).await.or_else(|failure| stale.ok_or(failure))
+                self.load(key, deadline, 0).await.or_else(|failure| stale.ok_or(failure))
             }
             Lookup::Failed(failure) => Err(failure),
         }
@@ -162,33 +176,38 @@ impl<B: Backend> Inner<B> {
     ) -> Result<Arc<Description>, Failure> {
         let floor = self.describes.now();
         if self.describes.is_running(&key.name) {
-            let description = self.load(key, deadline, None).await?;
+            let description = self.load(key, deadline, 0).await?;
             if is_answer(&description) {
                 return Ok(description);
             }
         }
-        self.load(key, deadline, Some(floor)).await
+        self.load(key, deadline, floor).await
     }
 
+    /// Returns the result of a load whose number exceeds `floor`, and which began after the metadata was last forgotten.
     async fn load(
         self: &Arc<Self>,
         key: &Arc<ServiceKey>,
         deadline: Instant,
-        floor: Option<u64>,
+        floor: u64,
     ) -> Result<Arc<Description>, Failure> {
         let start = || {
             let (inner, key) = (Arc::clone(self), Arc::clone(key));
+            let begun = lock(&key.metadata).floor();
             async move {
                 let (of, name) = (Arc::clone(&inner), key.shared_name());
                 let describe = async move { of.service.describe(&name, deadline).await };
                 // A caller that is not polled keeps no permit from others.
                 let described = as_task(describe).await;
                 let result = described.and_then(checked).map(Arc::new);
-                lock(&key.metadata).store(&result, Instant::now());
+                let mut metadata = lock(&key.metadata);
+                metadata.store(&result, Instant::now(), begun);
+                drop(metadata);
                 result
             }
         };
-        self.describes.run(key.shared_name(), deadline, floor, start).await
+        let floor = floor.max(lock(&key.metadata).floor());
+        self.describes.run(key.shared_name(), deadline, Some(floor), start).await
     }
 
     /// Starts a task that loads the metadata, if there is none and there is a runtime.
@@ -201,7 +220,7 @@ impl<B: Backend> Inner<B> {
             runtime.spawn(async move {
                 // Not the deadline of the caller. The metadata keeps the result.
                 let deadline = inner.service.deadline();
-                let _ = inner.load(&key, deadline, None).await;
+                let _ = inner.load(&key, deadline, 0).await;
             });
         }
     }

@@ -93,7 +93,7 @@ impl<B: Backend> RemoteKeyring<B> {
 
     /// Forgets the metadata of all keys, and the failures to load it. The next operation loads it.
     pub fn forget_metadata(&self) {
-        self.0.keys().for_each(|key| key.forget());
+        self.0.forget_metadata();
     }
 }
 
@@ -146,7 +146,8 @@ impl<B: Backend> AsyncKeyring for RemoteKeyring<B> {
         let inner = &self.0;
         let deadline = inner.service.deadline();
         if labels.is_empty() {
-            inner.description(&inner.own, deadline).await?;
+            let described = inner.description(&inner.own, deadline).await;
+            described.map_err(|failure| inner.own.error(failure))?;
             return Ok(());
         }
         // Equal loads share one call. The metadata keeps the failures.

@@ -35,6 +35,8 @@ pub(crate) struct Metadata {
     /// The failure of the last load, with its time.
     failed: Option<(Failure, Instant)>,
     unknown: HashMap<Asked, Instant>,
+    /// The number of the last load that had started when the metadata was forgotten.
+    floor: u64,
 }
 
 struct Loaded {
@@ -58,6 +60,16 @@ pub(crate) enum Lookup {
 }
 
 impl Metadata {
+    /// Forgets all. The result of a load up to number `floor` serves the operation that waits for it, and no other.
+    pub(crate) fn forget(&mut self, floor: u64) {
+        *self = Metadata { floor, ..Metadata::default() };
+    }
+
+    /// Returns the number that loads must exceed whose results are used.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
     pub(crate) fn look_up(&self, now: Instant, ages: Ages) -> Lookup {
         let paused = |(failure, at): &(Failure, Instant)| now < *at + pause(failure);
         let is_paused = self.failed.as_ref().is_some_and(paused);
@@ -97,8 +109,17 @@ impl Metadata {
         self.loaded.as_ref().filter(|loaded| now.duration_since(loaded.at) < most)
     }
 
-    /// Stores the result of a load.
-    pub(crate) fn store(&mut self, result: &Result<Arc<Description>, Failure>, now: Instant) {
+    /// Stores the result of a load that `began` under this floor.
+    pub(crate) fn store(
+        &mut self,
+        result: &Result<Arc<Description>, Failure>,
+        now: Instant,
+        began: u64,
+    ) {
+        let is_old = began != self.floor;
+        if is_old && self.loaded.is_some() {
+            return;
+        }
         match result {
             Ok(description) => {
                 self.failed = None;
@@ -106,7 +127,7 @@ impl Metadata {
                     *id != description.id || !description.versions.contains_key(version)
                 });
                 let description = Arc::clone(description);
-                self.loaded = Some(Loaded { description, at: now, is_expired: false });
+                self.loaded = Some(Loaded { description, at: now, is_expired: is_old });
             }
             Err(failure) => self.failed = Some((failure.clone(), now)),
         }
@@ -184,7 +205,7 @@ mod tests {
     fn ages_of_metadata() {
         let (mut metadata, at) = (Metadata::default(), Instant::now());
         assert_eq!(look_up(&metadata, at, 0), "load");
-        metadata.store(&described(), at);
+        metadata.store(&described(), at, 0);
         let expected = [
             (0, "use"),
             (59, "use"),
@@ -199,7 +220,7 @@ mod tests {
         }
         metadata.expire();
         assert_eq!(look_up(&metadata, at, 1), "load or use");
-        metadata.store(&described(), at + Duration::from_secs(2));
+        metadata.store(&described(), at + Duration::from_secs(2), 0);
         assert_eq!(look_up(&metadata, at, 3), "use");
     }
 
@@ -208,12 +229,12 @@ mod tests {
         let at = Instant::now();
         for (failure, pause) in [(outage(), 1), (unknown_key(), 10)] {
             let mut metadata = Metadata::default();
-            metadata.store(&failure, at);
+            metadata.store(&failure, at, 0);
             assert_eq!(look_up(&metadata, at, pause - 1), "fail");
             assert_eq!(look_up(&metadata, at, pause), "load");
-            metadata.store(&described(), at);
+            metadata.store(&described(), at, 0);
             let failed = at + Duration::from_secs(300);
-            metadata.store(&failure, failed);
+            metadata.store(&failure, failed, 0);
             // What is served in an outage is loaded again without a wait.
             assert_eq!(look_up(&metadata, failed, pause - 1), "use");
             assert_eq!(look_up(&metadata, failed, pause), "use and load");
@@ -223,7 +244,7 @@ mod tests {
         }
         // The deadline of one caller is none of another's.
         let mut metadata = Metadata::default();
-        metadata.store(&Err(Failure::deadline()), at);
+        metadata.store(&Err(Failure::deadline()), at, 0);
         assert_eq!(look_up(&metadata, at, 0), "load");
     }
 
@@ -237,7 +258,7 @@ mod tests {
             assert!(!metadata.may_ask_for(each, soon));
         }
         // One that was described is known, under its own id alone.
-        metadata.store(&described(), soon);
+        metadata.store(&described(), soon, 0);
         assert_eq!(asked.map(|each| metadata.may_ask_for(each, soon)), [false, false, true]);
         assert_eq!(asked.map(|each| metadata.may_ask_for(each, late)), [true; 3]);
         for number in 1..=300 {

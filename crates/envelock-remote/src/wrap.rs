@@ -53,7 +53,7 @@ impl<B: Backend> Inner<B> {
     ) -> Result<(), KeyringError> {
         let deadline = self.service.deadline();
         let described = self.description(key, deadline).await;
-        let mut description = described.map_err(|failure| wrap_error(key, failure))?;
+        let mut description = described.map_err(|failure| key.error(failure))?;
         let mut wrong = String::new();
         for _ in 0..ATTEMPTS {
             let aad = self.wrap_aad(key, &description, context)?;
@@ -157,7 +157,8 @@ impl<B: Backend> Inner<B> {
         if is_answer(&description) {
             return Ok(Answer::Right(description));
         }
-        let next = self.load_until(key, deadline, is_answer).await?;
+        let next = self.load_until(key, deadline, is_answer).await;
+        let next = next.map_err(|failure| key.error(failure))?;
         let fault = match next.primary {
             // The wrap is bound to the former id.
             _ if next.id != description.id => {
@@ -211,14 +212,6 @@ impl<B: Backend> Inner<B> {
         if let Some(ServiceError::Refused(_) | ServiceError::UnknownKey) = failure.service_error() {
             key.expire();
         }
-        wrap_error(key, failure)
+        key.error(failure)
     }
-}
-
-/// A key that the service does not have is named.
-fn wrap_error(key: &ServiceKey, failure: Failure) -> KeyringError {
-    if failure.is_unknown_key() {
-        return KeyringError::unknown_key(key.name().as_str());
-    }
-    failure.into()
 }

@@ -92,6 +92,43 @@ async fn invented_versions_cost_few_calls() {
     envelope.decrypt(&message, Aad::none()).await.unwrap();
 }
 
+/// Nor by a load that began before.
+#[tokio::test(start_paused = true)]
+async fn forgotten_metadata_is_not_remembered_again() {
+    let (service, envelope, message) = bench().await;
+    let message: Arc<[u8]> = message.into();
+    service.set_latency(Duration::from_secs(1));
+    envelope.keyring().forget_metadata();
+    let needs_rewrap = || {
+        let (envelope, message) = (Arc::clone(&envelope), Arc::clone(&message));
+        tokio::spawn(async move { envelope.needs_rewrap(&message).await })
+    };
+    let early = needs_rewrap();
+    sleep(Duration::from_millis(900)).await;
+    service.rotate("orders");
+    envelope.keyring().forget_metadata();
+    let late = needs_rewrap();
+    early.await.unwrap().unwrap();
+    assert!(late.await.unwrap().unwrap());
+    assert!(envelope.needs_rewrap(&message).await.unwrap());
+    assert_eq!(service.calls(Method::Describe), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn key_that_the_service_lacks_is_named() {
+    let (service, envelope, message) = bench().await;
+    service.remove("orders");
+    envelope.keyring().forget_metadata();
+    let expected = "there is no key orders";
+    for error in [
+        envelope.encrypt(b"five", Aad::none()).await.unwrap_err(),
+        envelope.decrypt(&message, Aad::none()).await.unwrap_err(),
+        envelope.needs_rewrap(&message).await.unwrap_err(),
+    ] {
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn equal_calls_at_once_are_one_and_outlive_the_caller_that_began() {
     let (service, envelope, message) = bench().await;
