@@ -4,16 +4,13 @@ use crate::common::{
     MemoryRecords, NOW, definition, finished, header, key, keys, open, run, run_gated, run_to_end,
     stale,
 };
-use crate::halts::Failing;
 use envelock::{Envelope, MemoryKeyring};
 use envelock_ops::drivers::{self, Records};
 use envelock_ops::stores::MemoryStore;
 use envelock_ops::{
-    Checkpoint, CompareAndSwap, Definition, End, Expected, FailureLimit, Halt, ItemKey, Job,
-    MergeError, Page, Properties, Replaced, Shard, Stage, Start, Store, StoreError, StoredHeader,
-    merge,
+    CompareAndSwap, Definition, End, Expected, Halt, ItemKey, Job, MergeError, Page, Properties,
+    Replaced, Shard, Stage, Start, Store, StoreError, StoredHeader, merge,
 };
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A store that allows reads alone.
@@ -156,24 +153,4 @@ fn header_of_another_keyring_is_excluded() {
     let report =
         finished(run_to_end(&definition(), &store, &keys(&keyring), &mut MemoryRecords::default()));
     assert_eq!((report.tally.changed, report.tally.excluded), (1, 2));
-}
-
-#[cfg(feature = "tokio")]
-#[test]
-fn tokio_driver_does_what_the_threads_do() {
-    let (keyring, store) = stale(30);
-    let store = Arc::new(store);
-    let keys = Arc::new(Failing(keys(&keyring), |item| item.to_string() == "item-007"));
-    let limit = FailureLimit { millionths: 500_000, confidence_thousandths: 950 };
-    let definition = Definition { failure_limit: limit, ..definition() };
-    let mut records = MemoryRecords::default();
-    let start = Start::new(NOW, store.properties());
-    let mut job = open(&definition, Shard::WHOLE, &records, &start, &*keys).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let mut control = ();
-    let run = drivers::run_async(&mut job, store.clone(), keys, &mut records, &mut control);
-    let report = finished(runtime.block_on(run));
-    // One fails, and one panics twice.
-    assert_eq!((report.tally.changed, report.tally.failed), (28, 2));
-    assert!(Checkpoint::read(&records.checkpoint.unwrap()).unwrap().is_finished());
 }

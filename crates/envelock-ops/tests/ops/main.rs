@@ -20,5 +20,7 @@ mod refusals;
 mod simulation;
 mod strata;
 mod tasks;
+#[cfg(feature = "tokio")]
+mod tokio_driver;
 #[cfg(unix)]
 mod trees;
