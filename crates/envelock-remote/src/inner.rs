@@ -120,7 +120,7 @@ impl<B: Backend> Inner<B> {
     /// Returns the metadata that was loaded, without a call.
     pub(crate) fn in_memory(&self, key: &ServiceKey) -> Result<Arc<Description>, KeyringError> {
         let known = lock(&key.metadata).in_memory(Instant::now(), self.ages);
-        known.unwrap_or_else(|| Err(Failure::not_prepared())).map_err(|failure| key.error(failure))
+        Ok(known.unwrap_or_else(|| Err(Failure::not_prepared()))?)
     }
 
     /// Returns the metadata of `key`.

@@ -146,8 +146,7 @@ impl<B: Backend> AsyncKeyring for RemoteKeyring<B> {
         let inner = &self.0;
         let deadline = inner.service.deadline();
         if labels.is_empty() {
-            let described = inner.description(&inner.own, deadline).await;
-            described.map_err(|failure| inner.own.error(failure))?;
+            inner.description(&inner.own, deadline).await?;
             return Ok(());
         }
         // Equal loads share one call. The metadata keeps the failures.

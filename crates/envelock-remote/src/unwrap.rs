@@ -44,8 +44,7 @@ impl<B: Backend> Inner<B> {
     ) -> Result<(&Arc<ServiceKey>, Arc<Description>, Arc<Wrapped>), KeyringError> {
         let Slot { label, wrapped_key } = slot;
         let key = self.key_of(label).ok_or(KeyringError::NotMine)?;
-        let description = self.of_slot(key, label, deadline).await;
-        let description = description.map_err(|failure| key.error(failure))?;
+        let description = self.of_slot(key, label, deadline).await?;
         state::state_of(&description, label)?;
         let most = self.service.backend().max_wrapped_key_len();
         if wrapped_key.is_empty() || wrapped_key.len() > most {
@@ -85,7 +84,7 @@ impl<B: Backend> Inner<B> {
         if let Some(ServiceError::Refused(_) | ServiceError::UnknownKey) = failure.service_error() {
             key.expire();
         }
-        key.error(failure)
+        failure.into()
     }
 }
 

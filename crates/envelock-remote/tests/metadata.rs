@@ -115,21 +115,6 @@ async fn forgotten_metadata_is_not_remembered_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn key_that_the_service_lacks_is_named() {
-    let (service, envelope, message) = bench().await;
-    service.remove("orders");
-    envelope.keyring().forget_metadata();
-    let expected = "there is no key orders";
-    for error in [
-        envelope.encrypt(b"five", Aad::none()).await.unwrap_err(),
-        envelope.decrypt(&message, Aad::none()).await.unwrap_err(),
-        envelope.needs_rewrap(&message).await.unwrap_err(),
-    ] {
-        assert_eq!(error.to_string(), expected);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn equal_calls_at_once_are_one_and_outlive_the_caller_that_began() {
     let (service, envelope, message) = bench().await;
     let message: Arc<[u8]> = message.into();
