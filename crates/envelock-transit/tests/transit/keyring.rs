@@ -5,7 +5,7 @@ use crate::server::Server;
 use envelock::format::WrapAlgorithm;
 use envelock::keyring::Refusal;
 use envelock::{Aad, AsyncEnvelope, Error, KeyVersion, RewrapOptions, inspect};
-use envelock_remote::{Backend, CallOptions, RemoteKeyring};
+use envelock_remote::{Backend, CallOptions, Decrypt, Encrypt, RemoteKeyring};
 use envelock_transit::{KeyConfig, Token, Transit};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -145,6 +145,26 @@ async fn thousand_messages_at_once() {
     for task in tasks {
         assert!(task.await.unwrap().unwrap());
     }
+}
+
+#[tokio::test]
+async fn full_batches_are_read() {
+    let (_server, _, envelope) = orders().await;
+    let transit = envelope.keyring().backend();
+    let item = Encrypt { plaintext: &[7; 32], context: &[9; 310] };
+    let items = vec![item; transit.max_batch().get()];
+    let wrapped: Vec<_> = transit.encrypt("orders", &items).await.unwrap();
+    let wrapped: Vec<_> = wrapped.into_iter().map(Result::unwrap).collect();
+    let items = wrapped.iter().map(|it| Decrypt {
+        version: it.version,
+        blob: &it.blob,
+        context: &[9; 310],
+    });
+    let items: Vec<_> = items.collect();
+    let opened = transit.decrypt("orders", &items).await.unwrap();
+    assert!(opened.iter().all(|opened| opened.as_ref().unwrap().expose() == [7; 32]));
+    let again = transit.reencrypt("orders", &items).await.unwrap();
+    assert!(again.iter().all(Result::is_ok));
 }
 
 fn golden(name: &str) -> PathBuf {
