@@ -1,15 +1,14 @@
 //! Items of several callers in one call.
 
 use super::gate::{AttemptError, Gate};
+use super::task::as_task;
 use super::{Failure, lock};
+use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// Collects the items that come for a key until their call starts.
@@ -28,19 +27,7 @@ type Open<K, I, O, E> = Mutex<HashMap<K, Batch<I, O, E>>>;
 
 struct Batch<I, O, E> {
     items: Arc<Mutex<Vec<Item<I, O, E>>>>,
-    call: Weak<Call>,
-}
-
-/// The task of a call, aborted when it is dropped.
-struct Call {
-    task: AbortHandle,
-    has_panicked: Arc<AtomicBool>,
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    call: WeakShared<BoxFuture<'static, ()>>,
 }
 
 struct Item<I, O, E> {
@@ -77,15 +64,9 @@ where
     {
         let (response, received) = oneshot::channel();
         let call = self.join(gate, key, Item { value, deadline, response }, send);
-        match received.await {
-            Ok(result) => result,
-            Err(_) if call.has_panicked.load(Relaxed) => {
-                // The hook has reported it from the task.
-                resume_unwind(Box::new("the back end panicked"))
-            }
-            // A call that ends without a response had left out the item: its deadline had passed.
-            Err(_) => Err(AttemptError::Deadline),
-        }
+        call.await;
+        // A call that ends without a response had left out the item: its deadline had passed.
+        received.await.unwrap_or(Err(AttemptError::Deadline))
     }
 
     /// Adds an item to the open batch of `key`, or to a new one.
@@ -95,7 +76,7 @@ where
         key: K,
         item: Item<I, O, E>,
         send: impl FnOnce(Vec<I>) -> F + Send + 'static,
-    ) -> Arc<Call>
+    ) -> Shared<BoxFuture<'static, ()>>
     where
         F: Future<Output = Result<Vec<Result<O, E>>, E>> + Send + 'static,
     {
@@ -117,33 +98,19 @@ where
         let items = Arc::new(Mutex::new(vec![item]));
         let closing =
             Closing { open: Arc::clone(&self.open), key: key.clone(), items: Arc::clone(&items) };
-        let has_panicked = Arc::default();
-        let panicked = Panicked(Arc::clone(&has_panicked));
         let (gate, takes_others) = (Arc::clone(gate), self.max_items > 1);
-        let task = tokio::spawn(async move {
-            let _panicked = panicked;
+        let call = as_task(async move {
             if takes_others {
                 // The callers that are behind in the queue come first.
                 tokio::task::yield_now().await;
             }
             run(gate, closing, send).await;
         });
-        let call = Arc::new(Call { task: task.abort_handle(), has_panicked });
-        if takes_others {
-            open.insert(key, Batch { items, call: Arc::downgrade(&call) });
+        let call = call.boxed().shared();
+        if takes_others && let Some(call) = call.downgrade() {
+            open.insert(key, Batch { items, call });
         }
         call
-    }
-}
-
-/// Tells the callers that their call has panicked.
-struct Panicked(Arc<AtomicBool>);
-
-impl Drop for Panicked {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.store(true, Relaxed);
-        }
     }
 }
 
