@@ -116,7 +116,8 @@ impl<'a> RewrapOptions<'a> {
     ///
     /// If the backend wraps another key, the message is lost, which only a later read detects. Use it
     /// only with a keyring that overrides [`Keyring::rewrap`]: that method then decides whether a slot
-    /// opens. The report has its slots apart ([`SlotOutcome::Trusted`]). Labels of the primary version and of compromised versions are relied on without an unwrap.
+    /// opens. The report has its slots apart ([`SlotOutcome::Trusted`]). Labels of the primary version and
+    /// of compromised versions are relied on without an unwrap.
     #[must_use]
     pub const fn trusting_backend(mut self) -> Self {
         self.trust_backend = true;

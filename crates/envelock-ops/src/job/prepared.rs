@@ -22,7 +22,7 @@ pub(super) const CHECK_HOLDS: Duration = Duration::from_secs(1);
 type Unwritable = Vec<(usize, Outcome)>;
 
 /// What the keyring wraps under now, and the versions that it has returned meanwhile, each with whether it is primary.
-type Primaries = (Vec<VersionName>, Vec<(VersionName, bool)>);
+type Targets = (Vec<VersionName>, Vec<(VersionName, bool)>);
 
 /// Finds the work whose new header is under a version that is not written now, or cannot be judged for good.
 ///
@@ -78,7 +78,7 @@ impl PageWork {
     }
 }
 
-fn primaries(operation: &dyn Operation) -> Result<Primaries, Error> {
+fn primaries(operation: &dyn Operation) -> Result<Targets, Error> {
     Ok((operation.targets()?, operation.primaries_seen()?))
 }
 
@@ -117,7 +117,7 @@ impl Job {
         }
     }
 
-    fn take_primaries(&mut self, primaries: Primaries, now: Duration) -> Result<(), Halt> {
+    fn take_primaries(&mut self, primaries: Targets, now: Duration) -> Result<(), Halt> {
         let (targets, seen) = primaries;
         if let Some(missing) = start::missing_target(&self.state.definition, &targets) {
             return Err(Halt::Target(missing));
